@@ -1,0 +1,267 @@
+// Package kv is the one way Lockstep uses its embedded ordered key-value store
+// (cockroachdb/pebble): a thin wrapper with bounded memory, batches that are
+// atomic, prefix iteration, checkpoints by hard links, and an in-memory form for
+// tests.
+//
+// Durability: with Options.NoWAL nothing is durable until Flush (or Checkpoint)
+// and what survives a crash is an exact prefix of the committed batches. With a
+// WAL, a batch committed with Sync is durable when Commit returns.
+//
+// A DB and its Snapshots are safe for concurrent use; a Batch is not.
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options of Open. The zero value is a store with a WAL and small caches.
+type Options struct {
+	// NoWAL leaves durability to Flush: for state that a log can replay.
+	NoWAL bool
+	// CacheBytes bounds the block cache; 0 means 16 MiB.
+	CacheBytes int64
+	// MemtableBytes is the size at which a memtable is flushed; 0 means 8 MiB.
+	MemtableBytes uint64
+	// InMemory keeps everything in memory; dir is then only a name. For tests.
+	InMemory bool
+	// FS replaces the filesystem, for crash tests. InMemory wins over it.
+	FS vfs.FS
+	// Log receives the store's errors; nil discards them.
+	Log *slog.Logger
+}
+
+// DB is one open store.
+type DB struct {
+	p     *pebble.DB
+	noWAL bool
+}
+
+// Open opens the store in dir and makes it if there is none.
+func Open(dir string, o Options) (*DB, error) {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 16 << 20
+	}
+	if o.MemtableBytes == 0 {
+		o.MemtableBytes = 8 << 20
+	}
+	cache := pebble.NewCache(o.CacheBytes)
+	defer cache.Unref()
+	po := &pebble.Options{
+		Cache:              cache,
+		DisableWAL:         o.NoWAL,
+		MemTableSize:       o.MemtableBytes,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             logger{o.Log},
+		MaxOpenFiles:       256,
+	}
+	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
+	po.Levels[0].BlockSize = 16 << 10
+	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
+		return pebble.UniformDBCompressionSettings(block.FastestCompression)
+	})
+	switch {
+	case o.InMemory:
+		po.FS = vfs.NewMem()
+	case o.FS != nil:
+		po.FS = o.FS
+	}
+	p, err := pebble.Open(dir, po)
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", dir, err)
+	}
+	return &DB{p: p, noWAL: o.NoWAL}, nil
+}
+
+// Close closes the store. Without a WAL, what was not flushed is flushed first.
+func (d *DB) Close() error {
+	var ferr error
+	if d.noWAL {
+		ferr = d.p.Flush()
+	}
+	return errors.Join(ferr, d.p.Close())
+}
+
+// Flush makes all committed batches durable.
+func (d *DB) Flush() error { return d.p.Flush() }
+
+// Checkpoint flushes and writes a consistent copy of the store to dir, by hard
+// links where it can. dir must not exist; its parent must.
+func (d *DB) Checkpoint(dir string) error {
+	return d.p.Checkpoint(dir, pebble.WithFlushedWAL())
+}
+
+// Reader is what can be read at one moment: a DB (each call by itself) or a
+// Snapshot (all calls alike).
+type Reader interface {
+	// Get returns a copy of the value, and false where there is none.
+	Get(key []byte) ([]byte, bool, error)
+	// Iter iterates over lo <= key < hi in order; hi nil means to the end. The
+	// caller closes it.
+	Iter(lo, hi []byte) (*Iter, error)
+}
+
+// Get implements Reader.
+func (d *DB) Get(key []byte) ([]byte, bool, error) { return get(d.p, key) }
+
+// Iter implements Reader.
+func (d *DB) Iter(lo, hi []byte) (*Iter, error) { return iter(d.p, lo, hi) }
+
+// Snapshot is a frozen view. The caller closes it.
+type Snapshot struct{ s *pebble.Snapshot }
+
+// Snapshot returns a view of the committed batches.
+func (d *DB) Snapshot() *Snapshot { return &Snapshot{d.p.NewSnapshot()} }
+
+// Get implements Reader.
+func (s *Snapshot) Get(key []byte) ([]byte, bool, error) { return get(s.s, key) }
+
+// Iter implements Reader.
+func (s *Snapshot) Iter(lo, hi []byte) (*Iter, error) { return iter(s.s, lo, hi) }
+
+// Close releases the view.
+func (s *Snapshot) Close() error { return s.s.Close() }
+
+// Iter walks keys in order: for it.Next() { it.Key(); it.Value() }; it.Close().
+type Iter struct {
+	it      *pebble.Iterator
+	started bool
+	seeked  bool
+}
+
+// Next moves to the next key, the first on the first call.
+func (i *Iter) Next() bool {
+	if i.seeked {
+		i.seeked = false
+		return i.it.Valid()
+	}
+	if !i.started {
+		i.started = true
+		return i.it.First()
+	}
+	return i.it.Next()
+}
+
+// Seek makes the following Next return the first key >= key.
+func (i *Iter) Seek(key []byte) { i.started, i.seeked = true, true; i.it.SeekGE(key) }
+
+// Key is valid until the next call of Next or Seek.
+func (i *Iter) Key() []byte { return i.it.Key() }
+
+// Value is valid until the next call of Next or Seek.
+func (i *Iter) Value() []byte { return i.it.Value() }
+
+// Close releases the iterator and returns the first error it met.
+func (i *Iter) Close() error { return i.it.Close() }
+
+// Batch collects writes that become visible together.
+type Batch struct {
+	b *pebble.Batch
+	d *DB
+}
+
+// NewBatch starts a batch. End it with Commit or Discard.
+func (d *DB) NewBatch() *Batch { return &Batch{d.p.NewBatch(), d} }
+
+// NewReadBatch starts a batch whose Get and Iter see its own writes too. It is
+// slower than NewBatch to write to.
+func (d *DB) NewReadBatch() *Batch { return &Batch{d.p.NewIndexedBatch(), d} }
+
+// Set, Delete and DeleteRange only fail on a closed batch, which is a bug.
+func (b *Batch) Set(key, value []byte) { must(b.b.Set(key, value, nil)) }
+
+// Delete removes a key; a missing one is no error.
+func (b *Batch) Delete(key []byte) { must(b.b.Delete(key, nil)) }
+
+// DeleteRange removes lo <= key < hi.
+func (b *Batch) DeleteRange(lo, hi []byte) { must(b.b.DeleteRange(lo, hi, nil)) }
+
+// Get implements Reader on a batch made by NewReadBatch.
+func (b *Batch) Get(key []byte) ([]byte, bool, error) { return get(b.b, key) }
+
+// Iter implements Reader on a batch made by NewReadBatch.
+func (b *Batch) Iter(lo, hi []byte) (*Iter, error) { return iter(b.b, lo, hi) }
+
+// Len is the batch's size in bytes.
+func (b *Batch) Len() int { return b.b.Len() }
+
+// Empty reports whether nothing was written.
+func (b *Batch) Empty() bool { return b.b.Empty() }
+
+// Commit applies the batch. With sync it is durable on return (given a WAL).
+// After an error the store must not be used further: reopen it.
+func (b *Batch) Commit(sync bool) error {
+	o := pebble.NoSync
+	if sync && !b.d.noWAL {
+		o = pebble.Sync
+	}
+	err := b.b.Commit(o)
+	return errors.Join(err, b.b.Close())
+}
+
+// Discard drops the batch.
+func (b *Batch) Discard() { _ = b.b.Close() }
+
+// PrefixEnd returns the smallest key greater than every key that starts with
+// prefix, nil if there is none: the hi for iterating over a prefix.
+func PrefixEnd(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			end := append([]byte(nil), prefix[:i+1]...)
+			end[i]++
+			return end
+		}
+	}
+	return nil
+}
+
+func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
+	v, c, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	out := append([]byte{}, v...)
+	return out, true, c.Close()
+}
+
+func iter(r pebble.Reader, lo, hi []byte) (*Iter, error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		return nil, err
+	}
+	return &Iter{it: it}, nil
+}
+
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("kv: write to a closed batch: %v", err))
+	}
+}
+
+// logger passes pebble's errors on and drops its chatter.
+type logger struct{ l *slog.Logger }
+
+func (l logger) Infof(string, ...any) {}
+
+func (l logger) Errorf(f string, a ...any) {
+	if l.l != nil {
+		l.l.Error("key-value store", "error", fmt.Sprintf(f, a...))
+	}
+}
+
+// Fatalf is called when the store cannot go on (a failed write of its log):
+// carrying on would lose data, so the process must stop; pebble requires that
+// this does not return.
+func (l logger) Fatalf(f string, a ...any) {
+	l.Errorf(f, a...)
+	panic(fmt.Sprintf("key-value store: "+f, a...))
+}
