@@ -10,11 +10,9 @@ import (
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
-// With O_DIRECTORY, O_NOFOLLOW is left out: it would answer ENOTDIR for a symlink
-// before RESOLVE_NO_SYMLINKS can say ELOOP.
-//
 // confined is how every path is resolved: no way up, no symlink (magic ones
-// included), no other mount.
+// included), no other mount. Callers leave O_NOFOLLOW out where they pass
+// O_DIRECTORY: it would answer ENOTDIR for a symlink before this says ELOOP.
 const confined = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV
 
 // maxSyscallPath is the longest path the kernel takes: PATH_MAX less the NUL.
