@@ -1,0 +1,41 @@
+package control
+
+import (
+	"context"
+	"io"
+)
+
+// Service is a running node as the control API needs it. Every method is called
+// concurrently, ends when ctx does, and returns *Error where the class of the
+// error is not CodeFailed. A method that hands items to a callback stops and
+// returns the callback's error when that fails: the caller has gone.
+type Service interface {
+	Status(ctx context.Context, r StatusRequest) (Status, error)
+
+	FolderAdd(ctx context.Context, r FolderAddRequest) (FolderAddResult, error)
+	Folders(ctx context.Context) ([]Folder, error)
+	FolderRemove(ctx context.Context, r FolderRemoveRequest) (FolderRemoveResult, error)
+
+	// Wait returns a result on success; CodeTimeout with Paths saying what is
+	// missing at the timeout; CodeFailed with Paths at once where time alone cannot
+	// mend it. The Server bounds ctx by r.Timeout plus some grace; the method is to
+	// return at r.Timeout.
+	Wait(ctx context.Context, r WaitRequest) (WaitResult, error)
+
+	// Log emits entries newest first.
+	Log(ctx context.Context, r LogRequest, emit func(LogEntry) error) (Freshness, error)
+	// Cat finds the version, calls start once, and writes exactly CatInfo.Size
+	// bytes to the writer that it returns. An error after start reaches the client
+	// as an error after the bytes.
+	Cat(ctx context.Context, r CatRequest, start func(CatInfo) io.Writer) error
+	// Rollback emits the changes in path order when r.DryRun, else none.
+	Rollback(ctx context.Context, r RollbackRequest, emit func(RollbackChange) error) (RollbackResult, error)
+	// Conflicts emits records, newest first within a folder.
+	Conflicts(ctx context.Context, r ConflictsRequest, emit func(Conflict) error) error
+
+	Nodes(ctx context.Context) ([]ClusterMember, error)
+	Invite(ctx context.Context, r InviteRequest) (Invite, error)
+
+	// Trace returns the last known steps of a path's way, oldest first.
+	Trace(ctx context.Context, r TraceRequest) ([]Step, error)
+}
