@@ -1,0 +1,147 @@
+// Package controltest has a Service for tests whose answers the test sets, and a
+// server of it on a socket of its own.
+package controltest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+)
+
+// Fake answers with what its fields return. A nil field is an error.
+type Fake struct {
+	OnStatus       func(control.StatusRequest) (control.Status, error)
+	OnFolderAdd    func(control.FolderAddRequest) (control.FolderAddResult, error)
+	OnFolders      func() ([]control.Folder, error)
+	OnFolderRemove func(control.FolderRemoveRequest) (control.FolderRemoveResult, error)
+	OnWait         func(context.Context, control.WaitRequest) (control.WaitResult, error)
+	OnLog          func(control.LogRequest, func(control.LogEntry) error) (control.Freshness, error)
+	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
+	OnRollback     func(control.RollbackRequest, func(control.RollbackChange) error) (control.RollbackResult, error)
+	OnConflicts    func(control.ConflictsRequest, func(control.Conflict) error) error
+	OnNodes        func() ([]control.ClusterMember, error)
+	OnInvite       func(control.InviteRequest) (control.Invite, error)
+	OnTrace        func(control.TraceRequest) ([]control.Step, error)
+}
+
+var errUnset = errors.New("the test set no answer for this request")
+
+// Serve serves f on the socket of home until the test ends.
+func Serve(tb testing.TB, home string, f *Fake) {
+	tb.Helper()
+	l, err := control.Listen(home)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- control.NewServer(f, slog.New(slog.DiscardHandler)).Run(ctx, l) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Errorf("control server: %v", err)
+		}
+	})
+}
+
+// Status implements control.Service.
+func (f *Fake) Status(_ context.Context, r control.StatusRequest) (control.Status, error) {
+	if f.OnStatus == nil {
+		return control.Status{}, errUnset
+	}
+	return f.OnStatus(r)
+}
+
+// FolderAdd implements control.Service.
+func (f *Fake) FolderAdd(_ context.Context, r control.FolderAddRequest) (control.FolderAddResult, error) {
+	if f.OnFolderAdd == nil {
+		return control.FolderAddResult{}, errUnset
+	}
+	return f.OnFolderAdd(r)
+}
+
+// Folders implements control.Service.
+func (f *Fake) Folders(context.Context) ([]control.Folder, error) {
+	if f.OnFolders == nil {
+		return nil, errUnset
+	}
+	return f.OnFolders()
+}
+
+// FolderRemove implements control.Service.
+func (f *Fake) FolderRemove(_ context.Context, r control.FolderRemoveRequest) (control.FolderRemoveResult, error) {
+	if f.OnFolderRemove == nil {
+		return control.FolderRemoveResult{}, errUnset
+	}
+	return f.OnFolderRemove(r)
+}
+
+// Wait implements control.Service.
+func (f *Fake) Wait(ctx context.Context, r control.WaitRequest) (control.WaitResult, error) {
+	if f.OnWait == nil {
+		return control.WaitResult{}, errUnset
+	}
+	return f.OnWait(ctx, r)
+}
+
+// Log implements control.Service.
+func (f *Fake) Log(_ context.Context, r control.LogRequest, emit func(control.LogEntry) error) (control.Freshness, error) {
+	if f.OnLog == nil {
+		return control.Freshness{}, errUnset
+	}
+	return f.OnLog(r, emit)
+}
+
+// Cat implements control.Service.
+func (f *Fake) Cat(_ context.Context, r control.CatRequest, start func(control.CatInfo) io.Writer) error {
+	if f.OnCat == nil {
+		return errUnset
+	}
+	return f.OnCat(r, start)
+}
+
+// Rollback implements control.Service.
+func (f *Fake) Rollback(_ context.Context, r control.RollbackRequest, emit func(control.RollbackChange) error) (control.RollbackResult, error) {
+	if f.OnRollback == nil {
+		return control.RollbackResult{}, errUnset
+	}
+	return f.OnRollback(r, emit)
+}
+
+// Conflicts implements control.Service.
+func (f *Fake) Conflicts(_ context.Context, r control.ConflictsRequest, emit func(control.Conflict) error) error {
+	if f.OnConflicts == nil {
+		return errUnset
+	}
+	return f.OnConflicts(r, emit)
+}
+
+// Nodes implements control.Service.
+func (f *Fake) Nodes(context.Context) ([]control.ClusterMember, error) {
+	if f.OnNodes == nil {
+		return nil, errUnset
+	}
+	return f.OnNodes()
+}
+
+// Invite implements control.Service.
+func (f *Fake) Invite(_ context.Context, r control.InviteRequest) (control.Invite, error) {
+	if f.OnInvite == nil {
+		return control.Invite{}, errUnset
+	}
+	return f.OnInvite(r)
+}
+
+// Trace implements control.Service.
+func (f *Fake) Trace(_ context.Context, r control.TraceRequest) ([]control.Step, error) {
+	if f.OnTrace == nil {
+		return nil, errUnset
+	}
+	return f.OnTrace(r)
+}
+
+var _ control.Service = (*Fake)(nil)
