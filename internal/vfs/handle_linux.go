@@ -30,7 +30,7 @@ func (h *realHandle) on(op string, f func(fd int) error) error {
 	}
 	var ferr error
 	if err := c.Control(func(fd uintptr) { ferr = retry(func() error { return f(int(fd)) }) }); err != nil {
-		return &fs.PathError{Op: op, Path: string(h.path), Err: err}
+		return &fs.PathError{Op: op, Path: string(h.path), Err: joined(fs.ErrClosed, err)} // its only reason
 	}
 	return pathError(op, h.path, ferr)
 }

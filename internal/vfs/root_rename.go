@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -39,6 +40,14 @@ func (r *rootFS) Rename(from, to id.Path, m RenameMode) error {
 			return ErrNotSupported
 		case NoReplace:
 			return r.renameNew(from, to, fi, dst)
+		}
+		if old, err := dst.Lstat(to.Base()); err == nil && old.IsDir() && fi.IsDir() && !os.SameFile(old, fi) {
+			if to.Below(from) {
+				return syscall.EINVAL
+			}
+			if err := dst.Remove(to.Base()); err != nil { // os.Root replaces no directory, empty or not
+				return err
+			}
 		}
 		return r.root.Rename(string(from), string(to))
 	})
