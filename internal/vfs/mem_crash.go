@@ -26,11 +26,19 @@ type metaOp struct {
 	ctimes  []int64  // of nodes after it
 	emptied []*inode // directories removed: all that left them must go first
 	move    bool     // a rename: must not become durable before its target directory is
+	// above are a rename's directories and all that they lay in: if a move of one of
+	// these is lost, this move could make a ring of directories that hangs nowhere.
+	above []*inode
 }
 
 func (m *Mem) journal(op *metaOp) {
 	for _, n := range op.nodes {
 		op.ctimes = append(op.ctimes, n.attr.ctime)
+	}
+	for _, s := range op.slots {
+		for d := s.dir; op.move && d != m.root; d = d.parent {
+			op.above = append(op.above, d)
+		}
 	}
 	m.pending = append(m.pending, op)
 }
@@ -79,9 +87,12 @@ func (m *Mem) commit(seed func(*metaOp) bool) {
 		keep[i] = true
 		for _, s := range op.slots {
 			need.slots[slotKey{s.dir, s.key}] = true
-			if pulled || op.move {
+			if pulled {
 				need.nodes[s.dir] = true // else the entry would be lost with its directory
 			}
+		}
+		for _, d := range op.above {
+			need.nodes[d] = true
 		}
 		for _, n := range op.nodes {
 			need.nodes[n] = true
@@ -154,6 +165,11 @@ func (t touched) needed(op *metaOp) bool {
 	}
 	for _, n := range op.nodes {
 		if t.nodes[n] {
+			return true
+		}
+	}
+	for _, d := range op.above {
+		if t.nodes[d] {
 			return true
 		}
 	}
@@ -321,6 +337,9 @@ func (c *copier) op(op *metaOp) *metaOp {
 	}
 	for _, n := range op.emptied {
 		out.emptied = append(out.emptied, c.node(n))
+	}
+	for _, n := range op.above {
+		out.above = append(out.above, c.node(n))
 	}
 	return out
 }
