@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+)
+
+// maxTTL bounds an invite's life: a week is as long as a secret should lie about.
+const maxTTL = 7 * 24 * time.Hour
+
+func newInviteCommand(a *app) *cobra.Command {
+	var r control.InviteRequest
+	var ttl string
+	cmd := &cobra.Command{
+		Use:   "invite",
+		Short: "Print a token with which one machine can join",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, ok := parseAge(ttl)
+			if !ok || d <= 0 || d > maxTTL {
+				return badUsage("--ttl %q: want a time such as 1h, at most 7d", ttl)
+			}
+			r.TTL = d
+			return runInvite(cmd.Context(), a, r)
+		},
+	}
+	cmd.Flags().StringVar(&r.Role, "role", "auto", "what the machine may become: `auto, voter or learner`")
+	cmd.Flags().StringVar(&ttl, "ttl", "1h", "how `long` the token can be used, once")
+	return cmd
+}
+
+func runInvite(ctx context.Context, a *app, r control.InviteRequest) error {
+	switch r.Role {
+	case "auto", "voter", "learner":
+	default:
+		return badUsage("--role %q: want auto, voter or learner", r.Role)
+	}
+	svc, err := a.service()
+	if err != nil {
+		return err
+	}
+	inv, err := svc.Invite(ctx, r)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(a.Out, inv)
+	}
+	fmt.Fprintf(a.Err, "usable once, until %s; there: lockstep up --join TOKEN PATH\n", when(inv.Expires))
+	_, err = fmt.Fprintln(a.Out, inv.Token)
+	return err
+}
+
+func newNodeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "node", Short: "Show the members of the cluster"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "ls",
+		Short: "List the members: role, whether they are online, address",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runNodeLs(cmd.Context(), a) },
+	})
+	return group(cmd)
+}
+
+func runNodeLs(ctx context.Context, a *app) error {
+	svc, err := a.service()
+	if err != nil {
+		return err
+	}
+	nodes, err := svc.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printArray(a.Out, nodes)
+	}
+	return nodeTable(nodes, a.colour(a.Out)).print(a.Out)
+}
+
+func newWaitCommand(a *app) *cobra.Command {
+	var r control.WaitRequest
+	cmd := &cobra.Command{
+		Use:   "wait [FOLDER]",
+		Short: "Return when this disk's changes are committed and on disk (--all: on every online member's)",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				r.Folder = strings.TrimSuffix(args[0], ":")
+			}
+			return runWait(cmd.Context(), a, r)
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&r.Timeout, "timeout", time.Minute, "give up after this `time`, with exit code 4")
+	f.BoolVar(&r.All, "all", false, "wait for every member that is online now")
+	f.BoolVar(&r.Linearizable, "linearizable", false, "ask the leader first")
+	return cmd
+}
+
+func runWait(ctx context.Context, a *app, r control.WaitRequest) error {
+	if r.Timeout <= 0 {
+		return badUsage("--timeout %s: want more than nothing", r.Timeout)
+	}
+	if r.Folder != "" && !isName(r.Folder) {
+		return badUsage("wait: %q is no folder's name; see `lockstep folder ls`", r.Folder)
+	}
+	svc, err := a.service()
+	if err != nil {
+		return err
+	}
+	res, err := svc.Wait(ctx, r)
+	if err != nil {
+		return err
+	}
+	if len(res.Warnings) > 0 {
+		fmt.Fprintln(a.Err, "never synced:")
+		printPaths(a.Err, res.Warnings)
+	}
+	if len(res.Dropped) > 0 {
+		fmt.Fprintf(a.Err, "went offline meanwhile, and was not waited for: %s\n", strings.Join(res.Dropped, ", "))
+	}
+	if a.json {
+		return printJSON(a.Out, res)
+	}
+	for _, f := range res.Folders {
+		where := "this disk"
+		if r.All {
+			where = plural(uint64(len(f.Nodes)), "disk", "disks")
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s: revision %d is on %s (%s)\n", f.Name, f.Revision, where, seconds(res.ElapsedS)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newConflictsCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "conflicts [ls]",
+		Short: "List open conflicts",
+		Args:  cobra.NoArgs,
+	}
+	var r control.ConflictsRequest
+	add := func(c *cobra.Command) {
+		c.Flags().BoolVar(&r.All, "all", false, "list those that are settled too")
+		c.Flags().StringVar(&r.Folder, "folder", "", "list those of one `FOLDER`")
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return runConflicts(cmd.Context(), a, r) }
+	}
+	ls := &cobra.Command{Use: "ls", Short: "List open conflicts", Args: cobra.NoArgs}
+	add(ls)
+	add(cmd)
+	cmd.AddCommand(ls)
+	return cmd
+}
+
+func runConflicts(ctx context.Context, a *app, r control.ConflictsRequest) error {
+	svc, err := a.service()
+	if err != nil {
+		return err
+	}
+	if a.json {
+		out := jsonArray{w: a.Out}
+		if err := svc.Conflicts(ctx, r, func(c control.Conflict) error { return out.add(c) }); err != nil {
+			return err
+		}
+		return out.close()
+	}
+	t := newTable("ID", "KIND", "STATE", "TIME", "WINNER", "LOSER", "PATH", "COPY")
+	n := 0
+	err = svc.Conflicts(ctx, r, func(c control.Conflict) error {
+		n++
+		return t.addTo(a.Out, c.ID, c.Kind, c.State, when(c.Time), side(c.WinnerNode, c.WinnerRevision),
+			side(c.LoserNode, c.LoserRevision), printable(c.Path), printable(c.CopyPath))
+	})
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		_, err = fmt.Fprintln(a.Out, "no conflicts")
+		return err
+	}
+	return t.print(a.Out)
+}
+
+func side(node string, rev uint64) string { return fmt.Sprintf("%s r%d", node, rev) }
