@@ -13,6 +13,7 @@ package materialize
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -106,11 +107,11 @@ type Result struct {
 type FillRequest struct {
 	Path   id.Path // where the file will be, for logs and for choosing a source
 	Entry  meta.Entry
-	Handle vfs.Handle // empty, unless Resume is set
-	// Resume: the file holds bytes of an earlier attempt, of any part and any
-	// quality. What is kept of them must be verified; the rest overwritten. The
-	// file's length is already Entry.Size.
-	Resume bool
+	Handle vfs.Handle // an empty file
+	// Old, if not nil, holds bytes of an attempt that was cut short, of any part
+	// and any quality: chunks found in it (verified) need not be pulled. Copy them
+	// first, so that a further attempt finds them in Handle.
+	Old io.ReaderAt
 }
 
 // ErrMissing is wrapped by Fill where nobody online has the content.
@@ -179,8 +180,9 @@ type Executor struct {
 	mu   sync.Mutex
 	kept map[id.Path]*keptEntry // guarded by mu; by File
 	// partial names the unfinished stages of big files that this run knows to be
-	// incomplete, so that they are not hashed in vain. Guarded by mu.
-	partial map[id.Path]bool
+	// incomplete, so that they are not hashed in vain; inUse those that a Staged
+	// owns. Both guarded by mu.
+	partial, inUse map[id.Path]bool
 }
 
 // New returns an executor. Call Recover first.
@@ -199,6 +201,6 @@ func New(o Options) *Executor {
 	}
 	return &Executor{
 		opts: o, log: o.Log.With("component", "materialize"), now: o.Now,
-		kept: map[id.Path]*keptEntry{}, partial: map[id.Path]bool{},
+		kept: map[id.Path]*keptEntry{}, partial: map[id.Path]bool{}, inUse: map[id.Path]bool{},
 	}
 }
