@@ -92,7 +92,7 @@ Look first:  lockstep demo`,
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	f := root.PersistentFlags()
-	f.StringVar(&a.homeFlag, "home", "", "the node's `DIR`ectory (default $LOCKSTEP_HOME, else the XDG data directory)")
+	f.StringVar(&a.homeFlag, "home", "", "the node's directory, `DIR` (default $LOCKSTEP_HOME, else the XDG data directory)")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(
 		newInitCommand(a), newDaemonCommand(a), newUpCommand(a), newInviteCommand(a), newJoinCommand(a),
@@ -106,10 +106,14 @@ Look first:  lockstep demo`,
 // group makes cmd, which has subcommands only, refuse to be called by itself.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return errorf("%s: which command?", cmd.CommandPath())
+		if len(args) > 0 {
+			return errorf("unknown command %q", args[0])
 		}
-		return errorf("%s: unknown command %q", cmd.CommandPath(), args[0])
+		cmd.SetOut(cmd.ErrOrStderr())
+		if err := cmd.Help(); err != nil {
+			return err
+		}
+		return errorf("which command?")
 	}
 	cmd.RunE = func(*cobra.Command, []string) error { return nil } // never called: Args refuses all
 	return cmd

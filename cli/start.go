@@ -23,8 +23,8 @@ type nodeOptions struct {
 func (o *nodeOptions) flags(cmd *cobra.Command, nameFlag string) {
 	f := cmd.Flags()
 	f.StringVar(&o.name, nameFlag, "", "the node's `NAME` (default: the host's)")
-	f.StringVar(&o.listen, "listen", "", "`ADDR`ess to listen on, such as 0.0.0.0:7417 (default: any free port; the port bound is kept)")
-	f.StringVar(&o.advertise, "advertise", "", "`ADDR`ess that the others are told to dial (default: the one bound)")
+	f.StringVar(&o.listen, "listen", "", "listen on `ADDR`, such as 0.0.0.0:7417 (default: any free port; the port bound is kept)")
+	f.StringVar(&o.advertise, "advertise", "", "tell the others to dial `ADDR` (default: the one bound)")
 }
 
 func newInitCommand(a *app) *cobra.Command {
