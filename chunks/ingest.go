@@ -74,7 +74,7 @@ func (s *Store) Ingest(ctx context.Context, r io.ReaderAt, size int64, m Mode) (
 	case size <= blockBytes:
 		return s.ingestSmall(ctx, r, size, m)
 	}
-	return s.ingestLarge(ctx, r, size, m)
+	return s.ingestLarge(ctx, r, size, m, cdc.For(size))
 }
 
 // ingestSmall handles a file of one block in the caller's goroutine.

@@ -39,8 +39,8 @@ type pipeline struct {
 	order   chan *block
 }
 
-func (s *Store) ingestLarge(ctx context.Context, r io.ReaderAt, size int64, m Mode) (File, error) {
-	p := &pipeline{s: s, r: r, size: size, m: m, class: cdc.For(size)}
+func (s *Store) ingestLarge(ctx context.Context, r io.ReaderAt, size int64, m Mode, class cdc.Class) (File, error) {
+	p := &pipeline{s: s, r: r, size: size, m: m, class: class}
 	workers := min(s.o.Workers, maxWorkers)
 	blocks, length := workers+3, blockBytes+p.class.Max
 	if p.class.Max > 1<<20 {
@@ -80,7 +80,7 @@ func (p *pipeline) read(ctx context.Context) error {
 	defer close(p.content)
 	defer close(p.work)
 	defer close(p.order)
-	var carry []byte // in a buffer of a block that may be released: see below
+	var carry []byte // a copy: the block that it was in may be released meanwhile
 	for off := int64(0); off < p.size; {
 		var buf *[]byte
 		select {
@@ -97,7 +97,6 @@ func (p *pipeline) read(ctx context.Context) error {
 		}
 		off = b.base + int64(n)
 		at := p.cut(b, off == p.size)
-		// The copy is at most one chunk long and a block many.
 		carry = append(carry[:0], b.data[at:]...)
 		b.uses.Store(2)
 		p.content <- b // never blocks: there are no more blocks than room

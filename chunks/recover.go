@@ -23,6 +23,13 @@ func (s *Store) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A killed process may have left names that are not durable, the directory's
+	// own among them; rows must not precede them.
+	for _, dir := range []string{s.o.Dir, filepath.Dir(s.o.Dir)} {
+		if err := s.o.fs.SyncDir(dir); err != nil {
+			return fmt.Errorf("sync directory %q: %w", dir, err)
+		}
+	}
 	for i, n := range numbers {
 		s.app.next = n + 1
 		w, err := s.recoverPack(ctx, n)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zeebo/blake3"
 
+	"github.com/lockstep-sync/lockstep/chunks/cdc"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
 )
@@ -239,7 +240,7 @@ func TestIngestSmallAndLargeAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := r.ingestLarge(context.Background(), bytes.NewReader(b), int64(len(b)), Pack)
+	got, err := r.ingestLarge(context.Background(), bytes.NewReader(b), int64(len(b)), Pack, cdc.For(0))
 	if err != nil {
 		t.Fatal(err)
 	}

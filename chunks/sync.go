@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
 )
 
 // syncGroup lets concurrent callers of Sync share one fsync.
@@ -87,6 +89,9 @@ func (s *Store) syncRound() error {
 		return nil
 	}
 
+	if err := failpoint.Hit("chunks.pack.written"); err != nil {
+		return s.breakDown(err)
+	}
 	for _, p := range packs {
 		if err := p.f.Sync(); err != nil {
 			return s.breakDown(fmt.Errorf("sync pack %q: %w", packName(p.n), err))
@@ -96,6 +101,9 @@ func (s *Store) syncRound() error {
 		if err := s.o.fs.SyncDir(s.o.Dir); err != nil {
 			return s.breakDown(fmt.Errorf("sync directory %q: %w", s.o.Dir, err))
 		}
+	}
+	if err := failpoint.Hit("chunks.pack.synced"); err != nil {
+		return s.breakDown(err)
 	}
 	b := s.kv.NewBatch()
 	for k, p := range s.syncing { // only this round writes the map
@@ -111,6 +119,9 @@ func (s *Store) syncRound() error {
 	s.rowMu.Unlock()
 	if err != nil {
 		return s.breakDown(fmt.Errorf("write chunk index: %w", err))
+	}
+	if err := failpoint.Hit("chunks.index.written"); err != nil {
+		return s.breakDown(err)
 	}
 	s.mu.Lock()
 	s.syncing = nil
