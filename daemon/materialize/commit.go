@@ -34,6 +34,7 @@ type commit struct {
 	here []vfs.Stat
 	// last is the step after which the item's result is final.
 	last []int
+	item map[id.Path]int
 	// lifted is where an item's content is between opLift and opPut.
 	lifted map[int]id.Path
 
@@ -62,7 +63,7 @@ func (x *Executor) Commit(ctx context.Context, s *Staged, confirm func(*Item) bo
 		return nil, err
 	}
 	c := &commit{
-		x: x, fs: fsys, s: s, lifted: map[int]id.Path{},
+		x: x, fs: fsys, s: s, lifted: map[int]id.Path{}, item: map[id.Path]int{},
 		res: make([]Result, len(s.at)), here: make([]vfs.Stat, len(s.at)),
 	}
 	defer func() {
@@ -95,6 +96,7 @@ func (c *commit) start(confirm func(*Item) bool) {
 	for i := range c.res {
 		r := &c.res[i]
 		r.Item = p.items[i]
+		c.item[r.Path] = i
 		switch err := c.s.at[i].err; {
 		case errors.Is(err, ErrMissing):
 			c.set(i, Missing, err)

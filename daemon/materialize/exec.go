@@ -342,8 +342,8 @@ func (c *commit) replaceDir(s *step, in *intent) error {
 	}
 	err := c.rename(in.stage, s.path, vfs.Exchange)
 	if errors.Is(err, vfs.ErrNotSupported) {
-		if err := c.fs.Rmdir(s.path); err != nil {
-			return busyIfNotEmpty(err)
+		if err := c.rmdirAt(s.path); err != nil {
+			return err
 		}
 		return c.rename(in.stage, s.path, vfs.NoReplace)
 	}
@@ -355,7 +355,7 @@ func (c *commit) replaceDir(s *step, in *intent) error {
 		err = ErrChanged
 	}
 	if err == nil {
-		err = busyIfNotEmpty(c.fs.Rmdir(in.stage))
+		err = c.rmdirAt(in.stage)
 	}
 	if err != nil {
 		return errors.Join(err, c.undoExchange(s, in))
@@ -380,9 +380,15 @@ func (c *commit) emptyDir(p id.Path, expect vfs.Stat) error {
 
 var errNotEmpty = fmt.Errorf("directory is not empty: %w", vfs.ErrBusy)
 
-func busyIfNotEmpty(err error) error {
+// rmdirAt removes the directory p; errNotEmpty if something is in it.
+func (c *commit) rmdirAt(p id.Path) error {
+	err := c.writableFor([]id.Path{p.Dir()}, "", func() error { return c.fs.Rmdir(p) })
 	if errors.Is(err, fs.ErrExist) {
 		return errNotEmpty
+	}
+	if err == nil {
+		delete(c.opened, p)
+		c.touch(p.Dir())
 	}
 	return err
 }
@@ -397,12 +403,9 @@ func (c *commit) rmdir(s *step) error {
 		if !c.closed(s.path, st).Same(s.expect) {
 			return ErrChanged
 		}
-		err := c.writableFor([]id.Path{s.path.Dir()}, "", func() error { return c.fs.Rmdir(s.path) })
-		if err != nil {
-			return busyIfNotEmpty(err)
+		if err := c.rmdirAt(s.path); err != nil {
+			return err
 		}
-		delete(c.opened, s.path)
-		c.touch(s.path.Dir())
 	}
 	c.done(s.item, vfs.Stat{})
 	return nil

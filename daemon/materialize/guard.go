@@ -164,7 +164,6 @@ func (c *commit) dirMode(s *step) error {
 		if err := c.fs.Chmod(s.path, it.Want.Mode); err != nil {
 			return err
 		}
-		delete(c.opened, s.path)
 		c.touch(s.path)
 		if st, err = c.fs.Lstat(s.path); err != nil {
 			return err
@@ -173,7 +172,8 @@ func (c *commit) dirMode(s *step) error {
 			return ErrChanged
 		}
 	}
-	c.done(s.item, c.closed(s.path, st))
+	delete(c.opened, s.path)
+	c.done(s.item, st)
 	return nil
 }
 
@@ -200,9 +200,12 @@ func (c *commit) writableFor(dirs []id.Path, to id.Path, f func() error) error {
 		}
 		open := st
 		open.Mode |= 0o300
-		list = append(list, intent{op: opDirMode, path: d, expect: open, new: st})
-		if to != "" {
-			list = append(list, intent{op: opDirMode, path: to, expect: open, new: st})
+		for _, p := range []id.Path{d, to} { // it may be at to when a crash comes
+			in := intent{op: opDirMode, path: p, expect: open, new: st}
+			if i, ok := c.item[p]; ok && c.res[i].Want.Kind == meta.Dir {
+				in.new.Mode = c.res[i].Want.Mode
+			}
+			list = append(list, in)
 		}
 		paths = append(paths, d)
 		c.opened[d] = opened{ino: st.Ino, mode: open.Mode, was: st.Mode}
