@@ -1,0 +1,142 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+)
+
+const (
+	// stepTimeout bounds one change of the membership.
+	stepTimeout = 10 * time.Second
+	// caughtUp is how many entries a node may lack to be given a vote: commits wait
+	// for a voter.
+	caughtUp = 1000
+)
+
+// manage keeps the raft membership in line with the metadata while this node leads.
+func (n *Node) manage(ctx context.Context) error {
+	changed, cancel := n.m.Watch()
+	defer cancel()
+	tick := time.NewTicker(n.t.Manage)
+	defer tick.Stop()
+	var c census
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-tick.C:
+		case <-n.raft.LeaderCh():
+		}
+		if !n.IsLeader() {
+			c = census{}
+			continue
+		}
+		if !c.caughtUp {
+			// Entries of earlier terms may name members that this state machine has not
+			// seen: not before they are applied can anybody be called removed.
+			if err := n.Barrier(ctx); err != nil {
+				continue
+			}
+			c = census{caughtUp: true, since: map[id.Node]time.Time{}}
+		}
+		for n.manageOnce(ctx, &c) {
+		}
+	}
+}
+
+// census is what the leader remembers between two looks.
+type census struct {
+	caughtUp bool
+	// since tells since when each member has been online without a break.
+	since map[id.Node]time.Time
+}
+
+// manageOnce makes the next change of the plan. It reports whether there may be
+// more to do at once.
+func (n *Node) manageOnce(ctx context.Context, c *census) bool {
+	n.change.Lock()
+	defer n.change.Unlock()
+	if n.leaving || ctx.Err() != nil || !n.IsLeader() {
+		return false
+	}
+	s, err := n.situation(c)
+	if err != nil {
+		n.log.Error("look at the membership", "error", err)
+		return false
+	}
+	next := plan(s)
+	if next.Kind == stepNone {
+		return false
+	}
+	if err := n.execute(ctx, next); err != nil {
+		if ctx.Err() == nil && n.IsLeader() {
+			n.log.Warn("change the membership", "step", next.Kind.String(), "node", next.Node, "error", err)
+		}
+		return false
+	}
+	n.log.Info("membership changed", "step", next.Kind.String(), "node", next.Node)
+	return next.Kind != stepTransfer
+}
+
+// situation gathers what plan needs.
+func (n *Node) situation(c *census) (situation, error) {
+	members, err := n.m.Members()
+	if err != nil {
+		return situation{}, err
+	}
+	s := situation{
+		Self:    n.self,
+		Members: members,
+		Servers: map[id.Node]bool{},
+		Stable:  map[id.Node]bool{},
+	}
+	for _, x := range n.raft.GetConfiguration().Configuration().Servers {
+		s.Servers[nodeOf(string(x.ID))] = x.Suffrage == raft.Voter
+	}
+	now := time.Now()
+	for node := range s.Servers {
+		if node != n.self && !n.o.Online(node) {
+			delete(c.since, node)
+			continue
+		}
+		if _, ok := c.since[node]; !ok {
+			c.since[node] = now
+		}
+		s.Stable[node] = node == n.self || now.Sub(c.since[node]) >= n.t.Stable && n.caughtUp(node)
+	}
+	return s, nil
+}
+
+func (n *Node) caughtUp(node id.Node) bool {
+	return n.o.Applied == nil || n.o.Applied(node)+caughtUp >= n.m.AppliedIndex()
+}
+
+// execute makes one change and waits until it is committed.
+func (n *Node) execute(ctx context.Context, s step) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, errors.New("not committed in time"))
+	defer cancel()
+	sid, addr := serverID(s.Node), serverAddress(s.Node)
+	var f raft.Future
+	switch s.Kind {
+	case stepAdd:
+		f = n.raft.AddNonvoter(sid, addr, 0, stepTimeout)
+	case stepRemove:
+		f = n.raft.RemoveServer(sid, 0, stepTimeout)
+	case stepPromote:
+		f = n.raft.AddVoter(sid, addr, 0, stepTimeout)
+	case stepDemote:
+		f = n.raft.DemoteVoter(sid, 0, stepTimeout)
+	case stepTransfer:
+		f = n.raft.LeadershipTransferToServer(sid, addr)
+	default:
+		return fmt.Errorf("unknown step %d", s.Kind)
+	}
+	return n.await(ctx, f)
+}

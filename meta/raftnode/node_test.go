@@ -1,0 +1,259 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestSoleVoterStandsAtOnceAndRestarts(t *testing.T) {
+	bubble(t, 1, Timings{}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		for round := range 3 {
+			begin := time.Now()
+			c.start(h)
+			for !h.node.IsLeader() {
+				time.Sleep(time.Millisecond)
+			}
+			if d := time.Since(begin); d > 50*time.Millisecond {
+				t.Errorf("round %d: leader after %v, want at once", round, d)
+			}
+			a := c.author(byte(10 + round))
+			for _, s := range texts("x", 5) {
+				c.propose(a, textBody(s, 1))
+			}
+			if round%2 == 0 {
+				c.crash(h) // nothing was flushed: all is replayed from the log
+			} else {
+				c.kill(h)
+			}
+		}
+		c.start(h)
+		c.leader()
+		if got := len(content(h)); got != 15 {
+			t.Errorf("%d texts after three runs, want 15", got)
+		}
+	})
+}
+
+func TestNotLeader(t *testing.T) {
+	bubble(t, 2, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		c.eventually("the learner hears of the leader", func() bool { return !c.hosts[1].node.Leader().IsZero() })
+		var refused *NotLeaderError
+		_, err := c.hosts[1].node.Propose(context.Background(), a.env(a.last+1), textBody("x", 1))
+		if !errors.As(err, &refused) || refused.Leader != c.hosts[0].id {
+			t.Errorf("Propose on a learner: %v, want the leader's name", err)
+		}
+	})
+}
+
+func TestThreeNodesCommitAndSurviveTheLeader(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		want := texts("x", 40)
+		for i, s := range want {
+			if i == 20 {
+				c.crash(c.leader())
+			}
+			c.propose(a, textBody(s, 1+i%3))
+		}
+		for _, h := range c.hosts {
+			if h.node == nil {
+				c.start(h)
+			}
+		}
+		c.agreeContent(want)
+	})
+}
+
+// TestExactlyOnce: the leader dies after the entry is committed and before it
+// answers. The author asks again under the same sequence and gets the stored
+// outcome; the entry is applied once.
+func TestExactlyOnce(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		l := c.leader()
+		ctx, cancel := context.WithCancel(context.Background())
+		answered := make(chan error, 1)
+		go func() {
+			_, err := l.node.Propose(ctx, a.env(a.last+1), textBody("once", 1))
+			answered <- err
+		}()
+		c.eventually("another node applies it", func() bool {
+			for _, h := range c.hosts {
+				if h != l && len(content(h)) == 1 {
+					return true
+				}
+			}
+			return false
+		})
+		cancel()
+		<-answered
+		c.crash(l)
+		out := c.propose(a, textBody("once", 1))
+		if out.Sequence != a.last || out.Entry != textBody("once", 1).Hash {
+			t.Errorf("outcome %+v is not the stored one", out)
+		}
+		c.start(l)
+		c.agreeContent([]string{"once"})
+	})
+}
+
+// TestUnknownOutcome: a leader that is cut off cannot say what became of a proposal.
+func TestUnknownOutcome(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		l := c.leader()
+		c.disconnect(l)
+		_, err := l.node.Propose(context.Background(), a.env(a.last+1), textBody("x", 1))
+		var refused *NotLeaderError
+		if !errors.Is(err, ErrUnknown) && !errors.As(err, &refused) {
+			t.Errorf("Propose on a leader that was cut off: %v, want ErrUnknown", err)
+		}
+		c.propose(a, textBody("x", 1))
+		c.reconnect(l)
+		c.agreeContent([]string{"x"})
+	})
+}
+
+func TestGapAndFence(t *testing.T) {
+	bubble(t, 1, Timings{}, func(t *testing.T, c *cluster) {
+		c.startAll()
+		a := c.author(1)
+		ctx := context.Background()
+		l := c.leader()
+		var gap *GapError
+		if _, err := l.node.Propose(ctx, a.env(5), textBody("x", 1)); !errors.As(err, &gap) || gap.Last != 0 {
+			t.Errorf("Propose with a gap: %v, want a GapError after 0", err)
+		}
+		c.propose(a, textBody("one", 1))
+		out, err := l.node.Propose(ctx, a.env(1), textBody("other", 1))
+		if err != nil || out.Reason == "" {
+			t.Errorf("another body under a used sequence: %+v, %v, want a refusal", out, err)
+		}
+		b := c.author(1) // the same node's next session
+		b.last = a.last
+		if _, err := l.node.Propose(ctx, a.env(2), textBody("x", 1)); !errors.Is(err, ErrFenced) {
+			t.Errorf("Propose of an ended session: %v, want ErrFenced", err)
+		}
+		c.propose(b, textBody("two", 1))
+		c.agreeContent([]string{"one", "two"})
+	})
+}
+
+// TestReplayAfterCrashWithoutFlush drops everything that the store had not flushed,
+// on all nodes at once: the log replays it.
+func TestReplayAfterCrashWithoutFlush(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		want := texts("x", 30)
+		for i, s := range want {
+			if i == 10 {
+				for _, h := range c.hosts {
+					if err := h.node.Snapshot(context.Background()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			c.propose(a, textBody(s, 1))
+		}
+		c.agreeContent(want)
+		for _, h := range c.hosts {
+			c.crash(h)
+		}
+		for _, h := range c.hosts {
+			if err := c.open(h); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(content(h)); got >= 30 {
+				t.Errorf("the crash lost nothing: the test shows nothing")
+			}
+			if err := errors.Join(h.node.Close(), h.store.Close()); err != nil {
+				t.Fatal(err)
+			}
+			h.node = nil
+		}
+		c.startAll()
+		c.agreeContent(want)
+	})
+}
+
+// TestNudge: a follower learns of a commit within a few milliseconds of virtual
+// time although CommitTimeout is a second, and the nudge stops by itself.
+func TestNudge(t *testing.T) {
+	for _, nudge := range []time.Duration{0, -1} {
+		bubble(t, 3, Timings{Nudge: nudge}, func(t *testing.T, c *cluster) {
+			a := grown(t, c)
+			time.Sleep(5 * time.Second)
+			l := c.leader()
+			time.Sleep(5 * time.Second)
+			begin := time.Now()
+			if _, err := l.node.Propose(context.Background(), a.env(a.last+1), textBody("x", 1)); err != nil {
+				t.Fatal(err)
+			}
+			for _, h := range c.hosts {
+				for len(content(h)) == 0 {
+					time.Sleep(100 * time.Microsecond)
+				}
+			}
+			late := time.Since(begin)
+			if nudge == 0 && late > 5*time.Millisecond {
+				t.Errorf("followers heard after %v, want a few ms", late)
+			}
+			if nudge < 0 && late < 50*time.Millisecond {
+				t.Errorf("without the nudge followers heard after %v: the test shows nothing", late)
+			}
+			time.Sleep(time.Second)
+			index := l.node.Status().LastIndex
+			time.Sleep(time.Minute)
+			if again := l.node.Status().LastIndex; again != index {
+				t.Errorf("an idle cluster appended %d entries", again-index)
+			}
+		})
+	}
+}
+
+func TestBarrierAndAppliedReached(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		c.propose(a, textBody("x", 1))
+		l := c.leader()
+		index := l.node.AppliedIndex()
+		for _, h := range c.hosts {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			if err := h.node.AppliedReached(ctx, index); err != nil {
+				t.Error(err)
+			}
+			cancel()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := l.node.AppliedReached(ctx, index+100); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("AppliedReached of a future index: %v, want the deadline", err)
+		}
+	})
+}
+
+// TestMachineFailureStopsTheNode: an entry that the machine cannot apply stops the
+// node with the machine's error; nothing after it is applied.
+func TestMachineFailureStopsTheNode(t *testing.T) {
+	bubble(t, 1, Timings{}, func(t *testing.T, c *cluster) {
+		c.startAll()
+		a := c.author(1)
+		h := c.hosts[0]
+		h.m.fail.Store(true)
+		before := h.m.AppliedIndex()
+		if _, err := h.node.Propose(context.Background(), a.env(1), textBody("x", 1)); !errors.Is(err, ErrUnknown) {
+			t.Errorf("Propose: %v, want ErrUnknown", err)
+		}
+		if err := <-h.ran; err == nil {
+			t.Error("Run returned nil after the machine failed")
+		}
+		if got := h.m.AppliedIndex(); got != before {
+			t.Errorf("applied %d after the failure at %d", got, before+1)
+		}
+		h.ran <- nil // for kill
+	})
+}

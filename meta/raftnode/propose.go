@@ -1,0 +1,218 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+const (
+	// maxInFlight bounds the proposals that wait for their commit at one time; more
+	// wait for a slot.
+	maxInFlight = 128
+	// partsInFlight bounds the parts of one proposal that wait at one time: 4 MiB.
+	partsInFlight = 16
+	// enqueueTimeout bounds how long raft may take to accept an entry.
+	enqueueTimeout = 10 * time.Second
+	// drainTimeout bounds how long a node that closes waits for its proposals.
+	drainTimeout = time.Second
+)
+
+var (
+	// ErrUnknown is returned by Propose when it cannot tell whether the proposal was
+	// committed: the leadership was lost meanwhile, or ctx ended. Ask again with the
+	// same sequence: it is applied once.
+	ErrUnknown = errors.New("outcome of the proposal is unknown")
+	// ErrFenced is returned by Propose when a later session of the same node is
+	// running: this one must stop proposing.
+	ErrFenced = errors.New("proposal belongs to an ended session")
+)
+
+// NotLeaderError is returned by what only the leader can do. Nothing was appended.
+type NotLeaderError struct {
+	// Leader is the leader as far as this node knows; zero if there is none.
+	Leader id.Node
+}
+
+// Error implements error.
+func (e *NotLeaderError) Error() string {
+	if e.Leader.IsZero() {
+		return "not the leader, and no leader is known"
+	}
+	return "not the leader: " + e.Leader.Short() + " is"
+}
+
+// GapError is returned by Propose when the sequence is not the lane's next one, or
+// not all parts came through: nothing was taken. The caller proposes from Last+1 on.
+type GapError struct{ Last, Sequence id.Sequence }
+
+// Error implements error.
+func (e *GapError) Error() string {
+	return fmt.Sprintf("proposal %d was not taken: the last one taken is %d", e.Sequence, e.Last)
+}
+
+// Propose appends a proposal to the log and returns its outcome after this node has
+// applied it. Only the leader can: others get a *NotLeaderError. An outcome of kind
+// Refused is not an error. Concurrent calls share log writes; those of one lane are
+// appended in the order in which they are accepted here, so a caller that wants
+// several of a lane in flight starts them one after the other. Other errors:
+// ErrUnknown, ErrFenced, *GapError, ErrStopped.
+//
+// A proposal with sequence 0 (a session's start) has no stored outcome: Accepted is
+// returned when it was applied.
+func (n *Node) Propose(ctx context.Context, env meta.Envelope, body meta.Body) (meta.Outcome, error) {
+	if !n.IsLeader() {
+		return meta.Outcome{}, n.notLeader()
+	}
+	select {
+	case n.slots <- struct{}{}:
+		defer func() { <-n.slots }()
+	case <-ctx.Done():
+		return meta.Outcome{}, fmt.Errorf("propose: %w", context.Cause(ctx))
+	case <-n.stop:
+		return meta.Outcome{}, ErrStopped
+	}
+	entries, err := n.m.LogEntries(env, body, time.Now())
+	if err != nil {
+		return meta.Outcome{}, fmt.Errorf("propose: %w", err)
+	}
+	for i, data := range entries {
+		wait := i == len(entries)-1 || i%partsInFlight == partsInFlight-1
+		if err := n.append(ctx, data, wait); err != nil {
+			// With an earlier part appended the command is still incomplete, so it has no
+			// effect; the answer is known unless it was the last part.
+			return meta.Outcome{}, fmt.Errorf("propose: %w", err)
+		}
+	}
+	return n.outcome(env, body)
+}
+
+// append puts one entry into the log; with wait it returns after its apply.
+func (n *Node) append(ctx context.Context, data []byte, wait bool) error {
+	if !n.enter() {
+		return ErrStopped
+	}
+	timeout := enqueueTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, max(time.Until(deadline), time.Millisecond))
+	}
+	future := n.raft.ApplyLog(raft.Log{Data: data}, timeout)
+	done := make(chan error, 1)
+	go func() {
+		defer n.inflight.Done()
+		err := future.Error()
+		if err == nil {
+			if failed, ok := future.Response().(error); ok {
+				err = fmt.Errorf("%w: %w", ErrUnknown, failed)
+			}
+		}
+		done <- err
+	}()
+	if !wait {
+		return nil
+	}
+	select {
+	case err := <-done:
+		return n.explain(err)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	case <-n.stopped:
+		return fmt.Errorf("%w: %w", ErrUnknown, ErrStopped)
+	}
+}
+
+// explain turns raft's errors into this package's.
+func (n *Node) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return n.notLeader()
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return fmt.Errorf("raft is busy: %w", err)
+	case errors.Is(err, ErrUnknown):
+		return err
+	}
+	// ErrLeadershipLost, ErrAbortedByRestore, ErrRaftShutdown, a failed log write:
+	// the entry may be committed or not.
+	return fmt.Errorf("%w: %w", ErrUnknown, err)
+}
+
+func (n *Node) notLeader() error { return &NotLeaderError{Leader: n.Leader()} }
+
+// outcome reads what became of a proposal whose entries are applied.
+func (n *Node) outcome(env meta.Envelope, body meta.Body) (meta.Outcome, error) {
+	if env.Sequence != 0 {
+		out, ok, err := n.m.Outcome(env)
+		if err != nil {
+			return meta.Outcome{}, fmt.Errorf("read outcome: %w", err)
+		}
+		if ok {
+			if out.Entry != body.Hash {
+				out = meta.Outcome{
+					Sequence: env.Sequence, Entry: body.Hash, Kind: meta.Refused,
+					Reason: "another proposal was made under this sequence",
+				}
+			}
+			return out, nil
+		}
+	}
+	lane, err := n.m.Lane(env.Node, env.Lane)
+	switch {
+	case err != nil:
+		return meta.Outcome{}, fmt.Errorf("read lane: %w", err)
+	case lane.Session != env.Session:
+		return meta.Outcome{}, ErrFenced
+	case env.Sequence == 0:
+		return meta.Outcome{Entry: body.Hash, Kind: meta.Accepted}, nil
+	}
+	return meta.Outcome{}, &GapError{Last: lane.Last, Sequence: env.Sequence}
+}
+
+// Barrier returns when everything that was committed before the call is applied
+// here: a read after it is linearizable. Leader only.
+func (n *Node) Barrier(ctx context.Context) error {
+	if !n.IsLeader() {
+		return n.notLeader()
+	}
+	if err := n.append(ctx, nil, true); err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	return nil
+}
+
+// enter registers an entry in flight; false after close has begun.
+func (n *Node) enter() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.refuse {
+		return false
+	}
+	n.inflight.Add(1)
+	return true
+}
+
+// drain refuses new entries and waits a moment for those in flight: what raft has
+// committed but not yet applied when it ends is never answered.
+func (n *Node) drain() {
+	n.mu.Lock()
+	n.refuse = true
+	n.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		n.inflight.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
