@@ -1,0 +1,116 @@
+package harness
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/zeebo/blake3"
+)
+
+// Journal is a record of what a test's writers did to the trees, kept apart from
+// what is tested. A path has one writer at a time; Journal itself is safe for
+// concurrent use.
+type Journal struct {
+	mu   sync.Mutex // guards last and all
+	last map[string][32]byte
+	all  map[string]map[[32]byte]bool
+}
+
+// NewJournal makes an empty one.
+func NewJournal() *Journal {
+	return &Journal{last: map[string][32]byte{}, all: map[string]map[[32]byte]bool{}}
+}
+
+// Write writes content to path below root, then records it: in place, or as most
+// editors do into a temporary file that is renamed over it.
+func (j *Journal) Write(root, path string, content []byte, inPlace bool) error {
+	full := filepath.Join(root, filepath.FromSlash(path))
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return err
+	}
+	if inPlace {
+		if err := os.WriteFile(full, content, 0o644); err != nil {
+			return err
+		}
+	} else {
+		tmp := full + ".tmp~"
+		if err := os.WriteFile(tmp, content, 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(tmp, full); err != nil {
+			return err
+		}
+	}
+	sum := blake3.Sum256(content)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.last[path] = sum
+	if j.all[path] == nil {
+		j.all[path] = map[[32]byte]bool{}
+	}
+	j.all[path][sum] = true
+	return nil
+}
+
+// Remove removes path below root, then records that.
+func (j *Journal) Remove(root, path string) error {
+	if err := os.Remove(filepath.Join(root, filepath.FromSlash(path))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.last, path)
+	return nil
+}
+
+// Len is how many paths should be there now.
+func (j *Journal) Len() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.last)
+}
+
+// Paths lists them, in order.
+func (j *Journal) Paths() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	out := make([]string, 0, len(j.last))
+	for p := range j.last {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Check reports what of the last writes is not in t: each path with the content
+// written last, and none that was removed.
+func (j *Journal) Check(t Tree) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var bad []string
+	for p, sum := range j.last {
+		switch e, ok := t[p]; {
+		case !ok:
+			bad = append(bad, fmt.Sprintf("%q is lost", p))
+		case e.Sum != sum && j.all[p][e.Sum]:
+			bad = append(bad, fmt.Sprintf("%q holds an older version", p))
+		case e.Sum != sum:
+			bad = append(bad, fmt.Sprintf("%q holds bytes that nobody wrote: %s…", p, hex.EncodeToString(e.Sum[:4])))
+		}
+	}
+	for p := range j.all {
+		if _, there := j.last[p]; !there {
+			if _, ok := t[p]; ok {
+				bad = append(bad, fmt.Sprintf("%q was removed and is back", p))
+			}
+		}
+	}
+	slices.Sort(bad)
+	return bad
+}
