@@ -101,3 +101,26 @@ func BenchmarkGet(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAssemble is what a receiver asks before it pulls: all missing, or all
+// in a file that it has.
+func BenchmarkAssemble(b *testing.B) {
+	for _, m := range []Mode{Pack, Locate(1)} {
+		name := map[bool]string{false: "packed", true: "located"}[m.Locate]
+		b.Run(name, func(b *testing.B) {
+			r := benchRig(b)
+			data := noise(1, 256<<20)
+			f := r.ingest(data, m)
+			r.sync()
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				for p, err := range r.Assemble(context.Background(), f, nil) {
+					if err != nil || !p.Local {
+						b.Fatal(p, err)
+					}
+				}
+			}
+		})
+	}
+}

@@ -156,7 +156,7 @@ func (s *Store) storeChunks(ctx context.Context, data []byte, base int64, rows [
 		k := key{Chunk, r.ID}
 		if ok, err := s.stored(k); err != nil {
 			return err
-		} else if ok {
+		} else if ok || b.has(k) {
 			continue
 		}
 		b.add(k, c, g)

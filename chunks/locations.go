@@ -253,7 +253,7 @@ func (s *Store) packTask(ctx context.Context, rows []Row, r io.ReaderAt, skip fu
 		k := key{Chunk, row.ID}
 		if ok, err := s.stored(k); err != nil {
 			return err
-		} else if ok || skip != nil && skip(row) {
+		} else if ok || b.has(k) || skip != nil && skip(row) {
 			continue
 		}
 		buf := getBuf(row.Len)

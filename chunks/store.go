@@ -147,6 +147,17 @@ type batch struct {
 
 func (b *batch) reset() { b.buf, b.objs = b.buf[:0], b.objs[:0] }
 
+// has reports whether the batch holds the object: within one it is a few dozen
+// at most.
+func (b *batch) has(k key) bool {
+	for i := range b.objs {
+		if b.objs[i].key == k {
+			return true
+		}
+	}
+	return false
+}
+
 // add appends the record of one object; g may be nil.
 func (b *batch) add(k key, data []byte, g *gauge) {
 	start := len(b.buf)

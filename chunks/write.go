@@ -45,7 +45,7 @@ func (s *Store) PutNodes(ctx context.Context, nodes [][]byte) ([]id.Digest, erro
 		k := key{Node, ids[i]}
 		if ok, err := s.stored(k); err != nil {
 			return nil, err
-		} else if !ok {
+		} else if !ok && !b.has(k) {
 			b.add(k, data, nil)
 		}
 		if len(b.buf) >= outBytes {
