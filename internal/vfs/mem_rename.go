@@ -17,7 +17,7 @@ func (m *Mem) rename(from, to id.Path, mode RenameMode) error {
 	if mode == Exchange && m.opts.NoExchange {
 		return ErrNotSupported
 	}
-	src, err := m.there(from)
+	src, err := m.at(from)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (m *Mem) rename(from, to id.Path, mode RenameMode) error {
 	if err != nil {
 		return err
 	}
-	if mode == Exchange && dst.node == nil {
+	if src.node == nil || mode == Exchange && dst.node == nil {
 		return fs.ErrNotExist
 	}
 	if mode == NoReplace && dst.node != nil {

@@ -259,8 +259,8 @@ func (r *realFS) SetMTime(p id.Path, ns int64) error {
 	return r.onInode("setmtime", p, func(fd int) error { return setMTime(fd, ns) })
 }
 
-// onInode runs f on an O_PATH descriptor of p, whose last component is not
-// followed and is on the root's filesystem.
+// onInode runs f on an O_PATH descriptor of p, which must be a file or directory
+// on the root's filesystem.
 func (r *realFS) onInode(op string, p id.Path, f func(fd int) error) error {
 	if err := r.begin(op, p, false); err != nil {
 		return err
@@ -271,7 +271,14 @@ func (r *realFS) onInode(op string, p id.Path, f func(fd int) error) error {
 		return pathError(op, p, err)
 	}
 	defer unix.Close(fd)
-	return pathError(op, p, retry(func() error { return f(fd) }))
+	s, err := fstat(fd)
+	if err == nil && s.Kind != File && s.Kind != Dir {
+		err = joined(ErrNotSupported, errors.New("is a "+s.Kind.String()))
+	}
+	if err == nil {
+		err = retry(func() error { return f(fd) })
+	}
+	return pathError(op, p, err)
 }
 
 func (r *realFS) SyncDir(p id.Path) error {

@@ -151,20 +151,12 @@ func readlinkAt(dir int, name string) (string, error) {
 	}
 }
 
-// chmodPathFD is chmod of an O_PATH descriptor. fchmodat2 is Linux 6.6; without
-// it, or in a sandbox that refuses it, the way is through /proc, where a symlink
-// must not be let through.
+// chmodPathFD is chmod of an O_PATH descriptor that is no symlink. fchmodat2 is
+// Linux 6.6; without it, or in a sandbox that refuses it, the way is through /proc.
 func chmodPathFD(fd int, mode uint32) error {
 	err := unix.Fchmodat(fd, "", mode, unix.AT_EMPTY_PATH)
 	if err != unix.EOPNOTSUPP && err != unix.EPERM && err != unix.EINVAL {
 		return err
-	}
-	s, serr := fstat(fd)
-	if serr != nil {
-		return serr
-	}
-	if s.Kind == Symlink {
-		return joined(ErrNotSupported, errors.New("is a symlink"))
 	}
 	return unix.Fchmodat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), mode, 0)
 }

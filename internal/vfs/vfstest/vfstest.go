@@ -287,6 +287,7 @@ func testSymlinks(t *testing.T, f vfs.FS) {
 	fails(t, f.Rename("l/f", "new", vfs.Replace), vfs.ErrEscape)
 	fails(t, f.Rename("d/f", "l/new", vfs.Replace), vfs.ErrEscape)
 	fails(t, f.Chmod("lf", 0o600), vfs.ErrNotSupported)
+	fails(t, f.SetMTime("lf", 1), vfs.ErrNotSupported)
 	fails(t, f.SyncDir("l"), vfs.ErrEscape)
 	if f.Rmdir("l") == nil {
 		t.Error("rmdir removed a symlink")
