@@ -74,13 +74,19 @@ func (b *Batch) DropKept(f id.Folder, kept id.Path, file uint64) {
 // DropFile forgets where the file with a number is.
 func (b *Batch) DropFile(file uint64) { b.b.Delete(fileKey(file)) }
 
+// SetFilePath notes where the file with a number is, before a row names it.
+func (b *Batch) SetFilePath(f id.Folder, p id.Path, file uint64) { b.setFile(f, p, file) }
+
 func (b *Batch) setFile(f id.Folder, p id.Path, file uint64) {
 	b.b.Set(fileKey(file), append(append(make([]byte, 0, 16+len(p)), f[:]...), p...))
 	b.maxFile = max(b.maxFile, file)
 }
 
-// Enqueue adds a proposal to the queue.
-func (b *Batch) Enqueue(it Item) { b.b.Set(queueKey(it.Lane, it.Sequence), it.Body) }
+// Enqueue adds a proposal to the queue; its sequence is used up for good.
+func (b *Batch) Enqueue(it Item) {
+	b.b.Set(queueKey(it.Lane, it.Sequence), it.Body)
+	b.b.Set(laneKey(it.Lane), binary.BigEndian.AppendUint64(nil, uint64(it.Sequence)))
+}
 
 // Dequeue removes a proposal whose outcome this node has applied.
 func (b *Batch) Dequeue(lane id.Folder, s id.Sequence) { b.b.Delete(queueKey(lane, s)) }

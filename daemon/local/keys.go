@@ -54,3 +54,5 @@ func queueKey(lane id.Folder, s id.Sequence) []byte {
 }
 
 func miscKey(name string) []byte { return append([]byte{keyMisc}, name...) }
+
+func laneKey(lane id.Folder) []byte { return append([]byte{keyMisc}, "lane/"+lane.String()...) }

@@ -164,6 +164,15 @@ func (d *DB) Queue(lane id.Folder, from id.Sequence, fn func(Item) error) (err e
 	return nil
 }
 
+// LastSequence is the highest sequence that was ever queued in the lane.
+func (d *DB) LastSequence(lane id.Folder) (id.Sequence, error) {
+	v, ok, err := d.kv.Get(laneKey(lane))
+	if err != nil || !ok || len(v) != 8 {
+		return 0, err
+	}
+	return id.Sequence(binary.BigEndian.Uint64(v)), nil
+}
+
 // Folder is this node's mapping of one folder.
 type Folder struct {
 	ID   id.Folder `json:"id"`

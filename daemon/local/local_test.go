@@ -36,6 +36,8 @@ func drawRow(t *rapid.T) Row {
 		Stat:  vfs.Stat{Kind: vfs.Kind(rapid.IntRange(0, 4).Draw(t, "skind")), Mode: rapid.Uint32().Draw(t, "smode"), Size: rapid.Int64().Draw(t, "ssize"), MTime: rapid.Int64().Draw(t, "smtime"), CTime: rapid.Int64().Draw(t, "ctime"), Ino: rapid.Uint64().Draw(t, "ino"), Dev: rapid.Uint64().Draw(t, "dev")},
 		Firm:  rapid.Bool().Draw(t, "firm"),
 		File:  rapid.Uint64().Draw(t, "file"),
+
+		Unpacked: rapid.Bool().Draw(t, "unpacked"),
 	}
 	copy(r.Base.Hash[:], rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "hash"))
 	if rapid.Bool().Draw(t, "content") {

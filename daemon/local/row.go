@@ -22,6 +22,9 @@ type Row struct {
 	Firm bool
 	// File is the number under which chunk locations name this file, 0 if none do.
 	File uint64
+	// Unpacked: File is the only place here of the version's bytes until they are
+	// packed; see chunks.LocateBytes.
+	Unpacked bool
 }
 
 // rowVersion is the first byte of an encoded Row.
@@ -42,6 +45,9 @@ func (r Row) encode() []byte {
 	}
 	if !r.Entry.Content.IsZero() {
 		flags |= 4
+	}
+	if r.Unpacked {
+		flags |= 8
 	}
 	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(r.Base.Own))
@@ -77,6 +83,7 @@ func decodeRow(b []byte) (r Row, err error) {
 	}
 	flags := d.byte()
 	r.Firm = flags&1 != 0
+	r.Unpacked = flags&8 != 0
 	r.Base.Own = id.Sequence(d.uvarint())
 	r.Base.Revision = id.Revision(d.uvarint())
 	copy(r.Base.Hash[:], d.bytes(8))

@@ -1,26 +1,53 @@
-// Package node is a whole node: what the command line starts.
+// Package node is a whole node: it makes one (Init, Join) and runs it (Run),
+// wiring the packages below into a daemon. It is all that the command line knows
+// of them, beside the control client.
 package node
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/lockstep-sync/lockstep/daemon/join"
+	"github.com/lockstep-sync/lockstep/daemon/transport"
+	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
 // Version is the program's version.
-const Version = "0.1.0-dev"
+const Version = "0.1.0"
+
+var errInUse = errors.New("another daemon runs on this home")
 
 // InitOptions of Init.
 type InitOptions struct {
 	Home      string
 	Name      string // empty: the host's
-	Listen    string // empty: "0.0.0.0:0"
-	Advertise string // empty: the address bound
+	Listen    string // host:port; empty: every address, a free port
+	Advertise string // host:port; empty: the address bound
 }
 
 // Init makes the identity and a new one-node cluster in Home. It refuses where
-// there is one already.
-func Init(o InitOptions) error { return errors.New("not wired yet") }
+// there is a node already, and leaves that as it is.
+func Init(o InitOptions) error {
+	h := home(o.Home)
+	c, err := prepare(h, o.Name, o.Listen, o.Advertise)
+	if err != nil {
+		return err
+	}
+	ident, err := transport.NewIdentity()
+	if err != nil {
+		return err
+	}
+	if err := transport.SaveIdentity(h.identity(), ident); err != nil {
+		return err
+	}
+	c.Cluster, c.First = id.NewCluster(), true
+	return h.save(c)
+}
 
 // JoinOptions of Join.
 type JoinOptions struct {
@@ -31,16 +58,123 @@ type JoinOptions struct {
 	Advertise string
 }
 
-// Join makes the identity and joins the cluster of the token.
-func Join(ctx context.Context, o JoinOptions) error { return errors.New("not wired yet") }
+// Join makes the identity and joins the cluster of the token, as a learner; Run
+// then runs the node. Its errors match those of package join. A Join that was
+// cut short can be repeated: the identity is kept.
+func Join(ctx context.Context, o JoinOptions) error {
+	h := home(o.Home)
+	token, err := join.ParseToken(strings.TrimSpace(o.Token))
+	if err != nil {
+		return err
+	}
+	c, err := prepare(h, o.Name, o.Listen, o.Advertise)
+	if err != nil {
+		return err
+	}
+	ident, err := transport.LoadIdentity(h.identity())
+	if errors.Is(err, os.ErrNotExist) {
+		if ident, err = transport.NewIdentity(); err == nil {
+			err = transport.SaveIdentity(h.identity(), ident)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r, err := join.Request(ctx, ident, token, c.Name, c.Advertise)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	c.Cluster, c.Name, c.Members = r.Cluster, r.Name, r.Nodes
+	return h.save(c)
+}
+
+// prepare checks what the user gave and binds the address once, to learn the port
+// that the node keeps.
+func prepare(h home, name, listen, advertise string) (config, error) {
+	var c config
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "node"
+		}
+		name = id.MakeName(strings.SplitN(host, ".", 2)[0], "node")
+	}
+	if err := id.CheckName(name); err != nil {
+		return c, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if advertise != "" {
+		if err := join.CheckAddress(advertise); err != nil {
+			return c, fmt.Errorf("%w: --advertise: %w", ErrUsage, err)
+		}
+	}
+	if err := h.create(); err != nil {
+		return c, err
+	}
+	if listen == "" {
+		listen = ":0"
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return c, fmt.Errorf("listen on %q: %w; choose another address with --listen", listen, err)
+	}
+	defer l.Close()
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return c, fmt.Errorf("%w: --listen: %w", ErrUsage, err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return c, fmt.Errorf("listen on %q: %w", listen, err)
+	}
+	c.Name, c.Listen = name, net.JoinHostPort(host, port)
+	if c.Advertise = advertise; advertise == "" {
+		c.Advertise = net.JoinHostPort(reachable(host), port)
+	}
+	return c, nil
+}
+
+// ErrUsage is matched where what the user gave cannot be right.
+var ErrUsage = errors.New("wrong usage")
+
+// reachable is the address that others can use to reach a listener on host: the
+// machine's first that is not loopback where it listens on all.
+func reachable(host string) string {
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return host
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return "127.0.0.1"
+}
 
 // RunOptions of Run.
 type RunOptions struct {
 	Home string
-	Log  *slog.Logger
+	Log  *slog.Logger // nil discards
 	// Ready is called once the node serves; addr is the address bound.
 	Ready func(addr string)
 }
 
-// Run runs the node until ctx ends.
-func Run(ctx context.Context, o RunOptions) error { return errors.New("not wired yet") }
+// Run runs the node until ctx ends, and returns when all that it started has
+// ended. A clean end hands over leadership.
+func Run(ctx context.Context, o RunOptions) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Ready == nil {
+		o.Ready = func(string) {}
+	}
+	return run(ctx, home(o.Home), o)
+}

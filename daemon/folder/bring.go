@@ -1,0 +1,263 @@
+package folder
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/materialize"
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
+	"github.com/lockstep-sync/lockstep/daemon/trace"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// tag is what an item carries through the executor.
+type tag struct {
+	row  local.Row
+	had  bool
+	from local.Row // of MoveFrom
+}
+
+// bring compares the paths with the snap's head and brings what differs.
+func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
+	f, err := e.openFS()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	items, attrs, err := e.plan(s, f, paths)
+	if err != nil {
+		return err
+	}
+	if len(attrs) > 0 {
+		if err := e.bringAttributes(s, f, attrs); err != nil {
+			return err
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	staged, err := e.exec.Stage(ctx, items)
+	if err != nil {
+		return e.stageFailed(ctx, items, err)
+	}
+	now := time.Now()
+	for i := range items {
+		e.trace.MarkAt(items[i].Path, trace.Staged, now)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	results, err := e.exec.Commit(ctx, staged, e.confirm, e.record)
+	e.afterCommit(results)
+	return err
+}
+
+// plan decides on each path. What it returns are items for the executor, and
+// paths that only need other attributes.
+func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.Item, attrs []id.Path, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := e.o.Local.NewBatch()
+	defer func() {
+		if b != nil {
+			b.Discard()
+		}
+	}()
+	for _, p := range paths {
+		c, err := e.decide(s, p, look(f, p))
+		if err != nil {
+			return nil, nil, err
+		}
+		switch c.Action {
+		case reconcile.Nothing:
+			e.st.settle(p)
+		case reconcile.Adopt:
+			e.adopt(b, p, c)
+			if c.Entry != c.head.Entry {
+				attrs = append(attrs, p)
+			} else {
+				e.st.settle(p)
+			}
+		case reconcile.Materialize:
+			if attributesOnly(c) {
+				attrs = append(attrs, p)
+				break
+			}
+			it, err := e.item(s, f, p, c)
+			if err != nil {
+				return nil, nil, err
+			}
+			items = append(items, it)
+		default:
+			e.undecided(p, c)
+		}
+	}
+	rows := b
+	b = nil
+	return items, attrs, rows.Commit(false)
+}
+
+// attributesOnly reports whether the disk holds the head's content already.
+func attributesOnly(c choice) bool {
+	return c.had && c.row.Entry.Kind != meta.Symlink && c.row.Entry.SameContent(c.head.Entry) && c.head.Entry.Kind != meta.Absent
+}
+
+// undecided postpones a path on which nothing can be done now. mu is held.
+func (e *Engine) undecided(p id.Path, c choice) {
+	switch {
+	case c.Action == reconcile.Propose || c.Why == reconcile.ForHash:
+		e.watch.Requeue(p)
+		e.st.postpone(p, postponed{why: "local change", at: time.Now().Add(retryLocal)})
+	case c.Why == reconcile.ForAccess:
+		reason := "cannot be read"
+		if c.disk.Stat.Kind == vfs.Other {
+			reason = "a special file is in its place"
+		}
+		e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
+	default:
+		e.st.postpone(p, postponed{why: "outcome"})
+	}
+}
+
+func (e *Engine) adopt(b *local.Batch, p id.Path, c choice) {
+	if c.Entry.Kind == meta.Absent {
+		e.dropRow(b, p, c.row)
+		return
+	}
+	r := local.Row{Base: c.Base, Entry: c.Entry, Stat: c.disk.Stat}
+	var old *local.Row
+	if c.had {
+		old = &c.row
+		if c.row.Entry.SameContent(c.Entry) {
+			r.File, r.Unpacked, r.Firm = c.row.File, c.row.Unpacked, c.row.Firm
+		}
+	}
+	e.putRow(b, p, r, old)
+}
+
+// item puts a decision into the executor's words. mu is held.
+func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item, error) {
+	it := materialize.Item{
+		Path: p, Want: c.head.Entry, Version: s.head.Base(), Expect: c.disk.Stat,
+		Was: c.row.Entry, WasVersion: c.row.Base,
+	}
+	t := tag{row: c.row, had: c.had}
+	if from := c.head.From; from != "" && from != p && c.head.Entry.Kind != meta.Absent {
+		row, had, err := e.o.Local.Get(e.o.ID, from)
+		if err != nil {
+			return it, err
+		}
+		st, serr := f.Lstat(from)
+		if had && serr == nil && row.Stat.Same(st) && row.Entry.SameContent(c.head.Entry) && e.pendingSeq(from) == 0 {
+			it.MoveFrom, it.ExpectFrom, t.from = from, st, row
+		}
+	}
+	it.Tag = t
+	return it, nil
+}
+
+// confirm is asked under mu, right before an item is moved into place: nothing
+// may have been proposed or recorded of the path since it was planned.
+func (e *Engine) confirm(it *materialize.Item) bool {
+	t := it.Tag.(tag)
+	row, had, err := e.o.Local.Get(e.o.ID, it.Path)
+	return err == nil && had == t.had && row == t.row && e.pendingSeq(it.Path) == 0
+}
+
+// record keeps what the executor has done. mu is held.
+func (e *Engine) record(results []materialize.Result) error {
+	b := e.o.Local.NewBatch()
+	type placed struct {
+		file uint64
+		f    chunks.File
+	}
+	var add []placed
+	for _, r := range results {
+		if r.State != materialize.Done {
+			continue
+		}
+		t := r.Tag.(tag)
+		if r.Kept != "" && t.row.File != 0 {
+			b.Kept(e.o.ID, r.Kept, t.row.File)
+		}
+		if r.Want.Kind == meta.Absent {
+			b.Delete(e.o.ID, r.Path, t.row)
+			continue
+		}
+		row := local.Row{Base: r.Version, Entry: r.Want, Stat: r.Stat, Firm: true}
+		if r.Want.Kind == meta.File && r.Want.Size > 0 {
+			if r.MoveFrom != "" && r.Stat.Ino == r.ExpectFrom.Ino && t.from.File != 0 {
+				row.File, row.Unpacked = t.from.File, t.from.Unpacked
+			} else {
+				row.File = e.o.Local.NewFile()
+				add = append(add, placed{row.File, fileOf(r.Want)})
+			}
+		}
+		var old *local.Row
+		if t.had {
+			old = &t.row
+		}
+		b.Put(e.o.ID, r.Path, row, old)
+	}
+	if err := b.Commit(true); err != nil {
+		return fmt.Errorf("record %d paths: %w", len(results), err)
+	}
+	for _, a := range add {
+		if err := e.o.Chunks.AddFile(context.Background(), a.file, a.f); err != nil {
+			// The file is right and recorded; only others cannot pull from it here.
+			e.log.Warn("index the chunks of a received file", "error", err)
+		}
+	}
+	return nil
+}
+
+// afterCommit postpones what was not done. mu is held.
+func (e *Engine) afterCommit(results []materialize.Result) {
+	now := time.Now()
+	for _, r := range results {
+		switch r.State {
+		case materialize.Done:
+			e.st.settle(r.Path)
+			e.trace.MarkAt(r.Path, trace.OnDisk, now)
+			if r.Dirty {
+				e.watch.Requeue(r.Path)
+			}
+		case materialize.Raced:
+			e.watch.Requeue(r.Path)
+			e.st.postpone(r.Path, postponed{why: "changed here meanwhile", at: now.Add(retryLocal)})
+		case materialize.Busy:
+			e.st.postpone(r.Path, postponed{why: busyReason(r), at: now.Add(retryBusy)})
+		case materialize.Missing:
+			e.st.postpone(r.Path, postponed{why: "nobody online has its content", missing: true, size: r.Want.Size, at: now.Add(retryMissing)})
+		default:
+			reason := fmt.Sprintf("cannot be written: %v", r.Err)
+			e.log.Warn("bring a path to the disk", "path", r.Path, "error", r.Err)
+			e.st.postpone(r.Path, postponed{why: reason, blocked: reason, at: now.Add(retryBlocked)})
+		}
+	}
+	e.st.touch()
+}
+
+func busyReason(r materialize.Result) string {
+	if r.Want.Kind == meta.Absent && r.Expect.Kind == vfs.Dir {
+		return "the directory is not empty"
+	}
+	return "a program has it open for writing"
+}
+
+// stageFailed postpones a whole page, for a full disk above all.
+func (e *Engine) stageFailed(ctx context.Context, items []materialize.Item, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	e.log.Error("stage", "files", len(items), "error", err)
+	reason := fmt.Sprintf("cannot be staged: %v", err)
+	for _, it := range items {
+		e.st.postpone(it.Path, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package folder
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// snap is one consistent view of the history to decide from.
+type snap struct {
+	e    *Engine
+	view *meta.View
+	head meta.Commit
+	held map[meta.Base]bool
+}
+
+// snap returns a view; the caller closes it.
+func (e *Engine) snap() (*snap, error) {
+	v := e.o.Machine.View()
+	head, err := v.Head(e.o.ID)
+	if err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return &snap{e: e, view: v, head: head, held: make(map[meta.Base]bool)}, nil
+}
+
+func (s *snap) Close() { _ = s.view.Close() }
+
+// version is the newest version of the path at the snap's head.
+func (s *snap) version(p id.Path) (meta.Version, error) {
+	v, _, err := s.view.At(s.e.o.ID, p, s.head.Revision)
+	return v, err
+}
+
+// holds reports whether the base is of this history, remembering the answer.
+func (s *snap) holds(b meta.Base) (bool, error) {
+	if ok, known := s.held[b]; known {
+		return ok, nil
+	}
+	ok, err := s.view.Holds(s.e.o.ID, b)
+	if err == nil {
+		s.held[b] = ok
+	}
+	return ok, err
+}
+
+// recorded puts a row into the reconciler's words.
+func (s *snap) recorded(row local.Row, had bool) (reconcile.Recorded, error) {
+	if !had {
+		return reconcile.Recorded{}, nil
+	}
+	r := reconcile.Recorded{Lineage: reconcile.Held, Base: row.Base, Entry: row.Entry, Stat: row.Stat}
+	switch {
+	case row.Base.Own != 0:
+		if _, under := s.e.flight[row.Base.Own]; under {
+			break
+		}
+		out, ok, err := s.view.Outcome(s.e.o.Self, s.e.o.ID, row.Base.Own)
+		if err != nil {
+			return r, err
+		}
+		if !ok || out.Kind == meta.Refused {
+			r.Lineage = reconcile.Foreign
+		}
+	case row.Base.Revision > s.head.Revision:
+		r.Lineage = reconcile.Ahead
+	default:
+		ok, err := s.holds(row.Base)
+		if err != nil {
+			return r, err
+		}
+		if !ok {
+			r.Lineage = reconcile.Foreign
+		}
+	}
+	return r, nil
+}
+
+// choice is a decision with what it was made from.
+type choice struct {
+	reconcile.Decision
+	row  local.Row
+	had  bool
+	disk reconcile.Disk
+	head meta.Version
+}
+
+// decide asks the reconciler about one path. mu is held.
+func (e *Engine) decide(s *snap, p id.Path, d reconcile.Disk) (c choice, err error) {
+	c.disk = d
+	if c.row, c.had, err = e.o.Local.Get(e.o.ID, p); err != nil {
+		return c, err
+	}
+	if c.head, err = s.version(p); err != nil {
+		return c, err
+	}
+	r, err := s.recorded(c.row, c.had)
+	if err != nil {
+		return c, err
+	}
+	h := reconcile.Head{Revision: s.head.Revision, Hash: s.head.Hash.Prefix(), Entry: c.head.Entry}
+	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: e.pendingSeq(p)}, r, d)
+	return c, nil
+}
+
+// look stats a path for the follower: directories and symlinks are known by
+// looking, files only by hashing, which is the local loop's work.
+func look(f vfs.FS, p id.Path) reconcile.Disk {
+	st, err := f.Lstat(p)
+	if err != nil {
+		return reconcile.Disk{Blocked: !errors.Is(err, fs.ErrNotExist)}
+	}
+	d := reconcile.Disk{Stat: st}
+	switch st.Kind {
+	case vfs.Dir:
+		d.Entry, d.Hashed = meta.Entry{Kind: meta.Dir, Mode: st.Mode}, true
+	case vfs.Symlink:
+		target, err := f.Readlink(p)
+		if err != nil {
+			d.Blocked = true
+			break
+		}
+		d.Entry, d.Hashed = meta.Entry{Kind: meta.Symlink, Target: target}, true
+	}
+	return d
+}
+
+// covered reports whether the base of the newest revision that was brought to
+// the disk names what the user saw of every path within dir: then one change can
+// stand for the whole subtree. mu is held.
+func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
+	if e.seen.Revision == 0 || e.st.deferredWithin(dir) {
+		return false, nil
+	}
+	for p := range e.pending {
+		if p.Within(dir) {
+			return false, nil
+		}
+	}
+	if e.pendingSeq(dir) != 0 {
+		return false, nil
+	}
+	if ok, err := s.holds(e.seen.Base()); err != nil || !ok {
+		return false, err
+	}
+	ok := true
+	err := e.o.Local.Below(e.o.ID, dir, func(p id.Path, r local.Row) error {
+		held, err := s.holds(r.Base)
+		if err != nil {
+			return err
+		}
+		if r.Base.Own != 0 || !held || r.Base.Revision > e.seen.Revision {
+			ok = false
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return false, err
+	}
+	return ok, nil
+}
+
+// errStop ends an iteration early.
+var errStop = errors.New("stop")

@@ -1,0 +1,236 @@
+// Package folder keeps one folder of this node at the committed version: it
+// takes settled changes from the watcher, hashes and proposes them, follows the
+// history that the state machine applies, and brings it to the disk.
+package folder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/daemon/fetch"
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/materialize"
+	"github.com/lockstep-sync/lockstep/daemon/propose"
+	"github.com/lockstep-sync/lockstep/daemon/trace"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher"
+)
+
+// Options of New; all but Log are required.
+type Options struct {
+	ID      id.Folder
+	Root    string // absolute path on this machine
+	Self    id.Node
+	Machine *meta.Machine
+	Local   *local.DB
+	Chunks  *chunks.Store
+	Lane    *propose.Lane
+	Peers   fetch.Puller
+	// Wake yields when another node came online or has news, so that missing
+	// chunks are asked for again.
+	Wake <-chan struct{}
+	// Caught blocks until the log is applied as far as this node knew it to be
+	// committed before it was stopped.
+	Caught func(ctx context.Context) error
+	Log    *slog.Logger
+}
+
+// Engine keeps one folder. Run it once; the other methods may be called from any
+// goroutine while it runs.
+type Engine struct {
+	o     Options
+	log   *slog.Logger
+	watch *watcher.Watcher
+	exec  *materialize.Executor
+	fill  *fetch.Filler
+	trace *trace.Log
+	kick  chan struct{} // asks the follower to look again; capacity 1
+	pack  chan struct{} // asks the packer to look again; capacity 1
+
+	// mu is the folder's decision lock: its holder may decide from rows, queue and
+	// disk, and move files. Lock order: mu, then the lane's, then st.mu.
+	mu sync.Mutex
+	// pending is the newest own change under way of a path, trees of a whole
+	// subtree, flight the changes by sequence. Guarded by mu.
+	pending map[id.Path]id.Sequence
+	trees   map[id.Path]id.Sequence
+	flight  map[id.Sequence][]meta.Change
+	// seen is the newest revision that was compared with the whole disk. Guarded by mu.
+	seen meta.Commit
+	// compareAll asks for a comparison of the whole head. Guarded by mu.
+	compareAll bool
+
+	st state
+}
+
+// New returns the engine of a folder. It touches nothing before Run.
+func New(o Options) *Engine {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
+		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1),
+		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
+		flight: make(map[id.Sequence][]meta.Change), compareAll: true,
+	}
+	e.st.init()
+	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
+	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Log: o.Log})
+	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Log: o.Log})
+	return e
+}
+
+// MarkerPath is where a folder's root is marked with the folder's ID.
+func MarkerPath(root string) string { return filepath.Join(root, id.ReservedName, "folder") }
+
+func (e *Engine) openFS() (vfs.FS, error) { return vfs.OpenReal(e.o.Root) }
+
+// Run keeps the folder until ctx ends, and then returns nil. An error means that the folder
+// has halted; nothing of it is reported as deleted, and Status says why.
+func (e *Engine) Run(ctx context.Context) error {
+	err := e.run(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		e.st.halt(err)
+		e.log.Error("folder halted", "root", e.o.Root, "error", err)
+	}
+	return err
+}
+
+func (e *Engine) run(ctx context.Context) error {
+	if err := e.prepare(ctx); err != nil {
+		return err
+	}
+	changed, stop := e.o.Machine.Watch()
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.watch.Run(ctx) })
+	g.Go(func() error { return e.localLoop(ctx) })
+	g.Go(func() error { return e.followLoop(ctx, changed) })
+	g.Go(func() error { return e.sweepLoop(ctx) })
+	g.Go(func() error { return e.packLoop(ctx) })
+	return g.Wait()
+}
+
+// prepare makes the disk and the queue's memory right before anything is decided.
+func (e *Engine) prepare(ctx context.Context) error {
+	if err := watcher.CheckMarker(e.o.Root, e.o.ID); err != nil {
+		return err
+	}
+	if err := e.exec.Recover(ctx); err != nil {
+		return fmt.Errorf("finish interrupted changes of %q: %w", e.o.Root, err)
+	}
+	if err := e.loadQueue(); err != nil {
+		return err
+	}
+	e.st.set(StateWaitingForLog)
+	if err := e.o.Caught(ctx); err != nil {
+		return err
+	}
+	e.st.set(StateScanning)
+	return nil
+}
+
+// loadQueue rebuilds the memory of the own changes under way.
+func (e *Engine) loadQueue() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.o.Local.Queue(e.o.ID, 1, func(it local.Item) error {
+		cmd, err := propose.Decode(it.Body)
+		if err != nil {
+			return fmt.Errorf("read the queue of %q at sequence %d: %w", e.o.Root, it.Sequence, err)
+		}
+		var changes []meta.Change
+		if c, ok := cmd.(meta.CommitCmd); ok {
+			changes = c.Changes
+		}
+		e.underWay(it.Sequence, changes)
+		return nil
+	})
+}
+
+// underWay notes a proposal of this node. mu is held.
+func (e *Engine) underWay(seq id.Sequence, changes []meta.Change) {
+	e.flight[seq] = changes
+	for _, c := range changes {
+		e.pending[c.Path] = seq
+		if c.Op == meta.OpMove {
+			e.pending[c.From] = seq
+			e.trees[c.From], e.trees[c.Path] = seq, seq
+		}
+		if c.Op == meta.OpDelete {
+			e.trees[c.Path] = seq
+		}
+	}
+}
+
+// landed forgets a proposal that this node's state machine has applied. mu is held.
+func (e *Engine) landed(seq id.Sequence) {
+	for _, c := range e.flight[seq] {
+		for _, p := range []id.Path{c.Path, c.From} {
+			if e.pending[p] == seq {
+				delete(e.pending, p)
+			}
+			if e.trees[p] == seq {
+				delete(e.trees, p)
+			}
+		}
+	}
+	delete(e.flight, seq)
+}
+
+// pendingSeq is the newest own change under way that touches the path. mu is held.
+func (e *Engine) pendingSeq(p id.Path) id.Sequence {
+	seq := e.pending[p]
+	if len(e.trees) == 0 {
+		return seq
+	}
+	for at := p; at != ""; at = at.Dir() {
+		seq = max(seq, e.trees[at])
+	}
+	return seq
+}
+
+// lookAgain asks the follower to run.
+func (e *Engine) lookAgain() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Engine) sweepLoop(ctx context.Context) error {
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		s, err := e.exec.Sweep(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, vfs.ErrMount) {
+			e.log.Warn("sweep of displaced files", "error", err)
+		}
+		next := 2 * time.Second
+		if s.Next.IsZero() {
+			next = 10 * time.Second
+		} else if d := time.Until(s.Next); d > next {
+			next = min(d, time.Minute)
+		}
+		t.Reset(next)
+	}
+}

@@ -1,0 +1,138 @@
+package folder
+
+import (
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// movedFrom returns the recorded path that the inode at p was moved from: its
+// row is of the same kind, nothing is recorded at p, and the old path is gone
+// from the disk. mu is held.
+func (e *Engine) movedFrom(f vfs.FS, p id.Path, st vfs.Stat) (from id.Path, row local.Row, ok bool, err error) {
+	if st.Ino == 0 || (st.Kind != vfs.File && st.Kind != vfs.Dir) {
+		return "", row, false, nil
+	}
+	from, ok, err = e.o.Local.ByInode(e.o.ID, st.Ino)
+	if err != nil || !ok || from == p {
+		return "", row, false, err
+	}
+	if _, had, err := e.o.Local.Get(e.o.ID, p); err != nil || had {
+		return "", row, false, err
+	}
+	row, ok, err = e.o.Local.Get(e.o.ID, from)
+	if err != nil || !ok || row.Stat.Kind != st.Kind || row.Stat.Ino != st.Ino {
+		return "", row, false, err
+	}
+	old, err := f.Lstat(from)
+	if err != nil || old.Kind != vfs.Absent {
+		return "", row, false, nil
+	}
+	return from, row, true, nil
+}
+
+// takeDirMoves recognises directories that were renamed, before anything is
+// hashed: one change moves the subtree, and files below it that are as recorded
+// need no look. Each is a commit of its own, since what else changed below it
+// names the moved paths.
+func (e *Engine) takeDirMoves(f vfs.FS, all []*found) error {
+	for _, fd := range all {
+		if fd.disk.Stat.Kind != vfs.Dir {
+			continue
+		}
+		if err := e.takeDirMove(f, fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) takeDirMove(f vfs.FS, fd *found) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	from, row, ok, err := e.movedFrom(f, fd.path, fd.disk.Stat)
+	if err != nil || !ok || fd.path.Within(from) {
+		return err
+	}
+	s, err := e.snap()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	whole, err := e.covered(s, from)
+	if err != nil || !whole {
+		return err // taken as a deletion and new files; nothing is lost
+	}
+	target, err := s.version(fd.path)
+	if err != nil || target.Entry.Kind != meta.Absent || e.pendingSeq(fd.path) != 0 {
+		return err
+	}
+	tx := e.o.Lane.Begin()
+	defer tx.Abort()
+	p := &proposal{tx: tx, rows: e.o.Local.NewBatch()}
+	p.changes.moves = []meta.Change{{Op: meta.OpMove, Path: fd.path, From: from, Base: e.seen.Base()}}
+	own := meta.Base{Own: tx.Sequence()}
+	err = e.o.Local.Below(e.o.ID, from, func(q id.Path, r local.Row) error {
+		e.moveRow(p.rows, q, q.Rebase(from, fd.path), r, own)
+		return nil
+	})
+	if err != nil {
+		p.rows.Discard()
+		return err
+	}
+	row.Stat.Ino = fd.disk.Stat.Ino
+	e.moveRow(p.rows, from, fd.path, row, own)
+	return e.send(p, []*found{fd})
+}
+
+// moveRow records at to what was recorded at from.
+func (e *Engine) moveRow(b *local.Batch, from, to id.Path, r local.Row, base meta.Base) {
+	b.Delete(e.o.ID, from, r)
+	r.Base = base
+	b.Put(e.o.ID, to, r, nil)
+}
+
+// proposeFileMove recognises a renamed file by its inode; its content was hashed,
+// since a rename changes the ctime that would prove it unchanged. mu is held.
+func (e *Engine) proposeFileMove(s *snap, f vfs.FS, p *proposal, fd *found) error {
+	if fd.disk.Stat.Kind != vfs.File || !fd.disk.Hashed {
+		return nil
+	}
+	from, row, ok, err := e.movedFrom(f, fd.path, fd.disk.Stat)
+	if err != nil || !ok || row.Entry != fd.disk.Entry || p.handled[from] || e.pendingSeq(fd.path) != 0 {
+		return err
+	}
+	now, err := f.Lstat(fd.path)
+	if err != nil || !now.Same(fd.disk.Stat) {
+		return nil // proposeOne sends it back
+	}
+	target, err := s.version(fd.path)
+	if err != nil || target.Entry.Kind != meta.Absent {
+		return err
+	}
+	rec, err := s.recorded(row, true)
+	if err != nil {
+		return err
+	}
+	base := row.Base
+	if seq := e.pendingSeq(from); seq != 0 {
+		base = meta.Base{Own: seq}
+	} else if rec.Lineage != reconcile.Held {
+		return nil
+	}
+	p.changes.moves = append(p.changes.moves, meta.Change{Op: meta.OpMove, Path: fd.path, From: from, Base: base})
+	p.handled[from], p.handled[fd.path] = true, true
+	b := p.rows
+	b.Delete(e.o.ID, from, row)
+	file, unpacked := row.File, row.Unpacked
+	if fd.file != 0 {
+		if file != 0 {
+			e.dropFile(b, file)
+		}
+		file, unpacked = fd.file, true
+	}
+	b.Put(e.o.ID, fd.path, local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: fd.disk.Entry, Stat: fd.disk.Stat, File: file, Unpacked: unpacked}, nil)
+	return nil
+}

@@ -1,0 +1,275 @@
+package folder
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// How soon a postponed path is looked at again. Whatever is known to end the
+// wait (an own outcome, news from a peer, a settled file) comes sooner by itself.
+const (
+	retryLocal   = 500 * time.Millisecond
+	retryBusy    = time.Second
+	retryMissing = 5 * time.Second
+	retryBlocked = 30 * time.Second
+)
+
+// Phase is what a folder is doing, for status.
+type Phase string
+
+// The phases.
+const (
+	StateStarting      Phase = "starting"
+	StateWaitingForLog Phase = "waiting for the log"
+	StateScanning      Phase = "scanning"
+	StateRunning       Phase = "running"
+	StateHalted        Phase = "halted"
+)
+
+// postponed is a path whose head is not on the disk yet.
+type postponed struct {
+	why     string
+	blocked string // set when time alone will not mend it
+	missing bool   // waits for another node
+	size    int64
+	at      time.Time // when to look again; zero: at the next occasion
+	since   time.Time
+}
+
+// state is what the engine tells others. mu guards everything; it is the
+// innermost lock.
+type state struct {
+	mu       sync.Mutex
+	phase    Phase
+	err      error
+	later    map[id.Path]postponed
+	blocked  map[id.Path]string // local paths that cannot be read or are refused
+	lineages map[id.Path]id.Sequence
+	head     meta.Commit // newest compared with the whole disk
+	onDisk   id.Revision // newest whose every path is on the disk
+	ahead    struct {
+		files int
+		bytes int64
+	}
+	authors     []id.Node
+	unprotected int64
+	changed     chan struct{} // closed and replaced when anything here changes
+}
+
+func (s *state) init() {
+	s.phase = StateStarting
+	s.later = make(map[id.Path]postponed)
+	s.blocked = make(map[id.Path]string)
+	s.lineages = make(map[id.Path]id.Sequence)
+	s.changed = make(chan struct{})
+}
+
+// bump wakes those who wait. mu is held.
+func (s *state) bump() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *state) touch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bump()
+}
+
+func (s *state) set(p Phase) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase = p
+	s.bump()
+}
+
+// scanned ends the first scan's phase.
+func (s *state) scanned() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == StateScanning {
+		s.phase = StateRunning
+	}
+	s.bump()
+}
+
+func (s *state) halt(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase, s.err = StateHalted, err
+	s.bump()
+}
+
+func (s *state) block(p id.Path, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blocked[p] = reason
+	s.bump()
+}
+
+func (s *state) unblock(p id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.blocked[p]; ok {
+		delete(s.blocked, p)
+		s.bump()
+	}
+}
+
+// postpone notes that a path is to be looked at again.
+func (s *state) postpone(p id.Path, d postponed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.since = time.Now()
+	if old, ok := s.later[p]; ok {
+		d.since = old.since
+	}
+	s.later[p] = d
+	s.bump()
+}
+
+// settle notes that the path is as the head says.
+func (s *state) settle(p id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.later, p)
+	delete(s.blocked, p)
+	delete(s.lineages, p)
+}
+
+// addLineage notes that the record of a path names an own sequence for good.
+func (s *state) addLineage(p id.Path, seq id.Sequence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lineages[p] = seq
+}
+
+// oldestLineage is the oldest sequence so named, 0 if there is none.
+func (s *state) oldestLineage() (low id.Sequence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seq := range s.lineages {
+		if low == 0 || seq < low {
+			low = seq
+		}
+	}
+	return low
+}
+
+func (s *state) deferredWithin(dir id.Path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.later {
+		if p.Within(dir) {
+			return true
+		}
+	}
+	for p := range s.blocked {
+		if p.Within(dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// due adds the postponed paths whose time has come.
+func (s *state) due(set map[id.Path]struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for p, d := range s.later {
+		if !d.at.After(now) {
+			set[p] = struct{}{}
+		}
+	}
+}
+
+// retryMissing makes what waits for other nodes due now.
+func (s *state) retryMissing() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, d := range s.later {
+		if d.missing {
+			d.at = time.Time{}
+			s.later[p] = d
+		}
+	}
+}
+
+// nextRetry is how long until a postponed path is due. Those that wait for an own
+// outcome have no time: the outcome wakes the follower.
+func (s *state) nextRetry() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := time.Hour
+	for _, d := range s.later {
+		if !d.at.IsZero() {
+			next = min(next, max(time.Until(d.at), 10*time.Millisecond))
+		}
+	}
+	return next
+}
+
+// maxAuthors bounds the nodes asked first for missing chunks.
+const maxAuthors = 3
+
+// prefer notes an author of recent revisions, newest first.
+func (s *state) prefer(n id.Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.authors) > 0 && s.authors[0] == n {
+		return
+	}
+	out := []id.Node{n}
+	for _, a := range s.authors {
+		if a != n && len(out) < maxAuthors {
+			out = append(out, a)
+		}
+	}
+	s.authors = out
+}
+
+func (s *state) preferred() []id.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.authors
+}
+
+func (s *state) progress(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead.bytes = max(0, s.ahead.bytes-n)
+}
+
+func (s *state) setUnprotected(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unprotected = n
+}
+
+// setAhead notes what is about to be brought.
+func (s *state) setAhead(files int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead.files, s.ahead.bytes = files, bytes
+	s.bump()
+}
+
+// seen notes that the disk was compared with the head; it is on the disk unless
+// something was postponed for another reason than a block.
+func (s *state) seen(head meta.Commit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.head = head
+	for _, d := range s.later {
+		if d.blocked == "" {
+			s.bump()
+			return
+		}
+	}
+	s.onDisk = head.Revision
+	s.bump()
+}

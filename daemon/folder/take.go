@@ -1,0 +1,395 @@
+package folder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
+	"github.com/lockstep-sync/lockstep/daemon/trace"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher"
+)
+
+// localLoop takes what the user did.
+func (e *Engine) localLoop(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case b, ok := <-e.watch.Batches():
+			if !ok {
+				return nil
+			}
+			err := e.take(ctx, b)
+			b.Done()
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("take local changes of %q: %w", e.o.Root, err)
+			}
+			e.st.scanned()
+		}
+	}
+}
+
+// take hashes and proposes one batch of settled paths.
+func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
+	f, err := e.openFS()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	all := make([]*found, 0, len(b.Paths))
+	for _, d := range b.Paths {
+		e.trace.MarkAt(d.Path, trace.Event, d.Seen)
+		e.trace.MarkAt(d.Path, trace.Settled, d.Settled)
+		if d.Blocked != "" {
+			continue
+		}
+		all = append(all, &found{path: d.Path, disk: reconcile.Disk{Stat: d.Stat}})
+	}
+	slices.SortFunc(all, func(a, b *found) int { return strings.Compare(string(a.path), string(b.path)) })
+	if err := e.takeDirMoves(f, all); err != nil {
+		return err
+	}
+	all, err = e.stillDirty(f, all)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	if err := e.hashAll(ctx, f, all); err != nil {
+		return err
+	}
+	if err := e.o.Chunks.Sync(ctx); err != nil {
+		return err
+	}
+	all = e.setAside(all)
+	if len(all) == 0 {
+		return nil
+	}
+	return e.proposeAll(f, all)
+}
+
+// stillDirty leaves out what is as recorded, and looks at directories and
+// symlinks, which need no hashing.
+func (e *Engine) stillDirty(f vfs.FS, all []*found) ([]*found, error) {
+	out := all[:0]
+	for _, fd := range all {
+		row, had, err := e.o.Local.Get(e.o.ID, fd.path)
+		if err != nil {
+			return nil, err
+		}
+		if had && row.Stat.Same(fd.disk.Stat) {
+			continue
+		}
+		if k := fd.disk.Stat.Kind; k == vfs.Dir || k == vfs.Symlink {
+			fd.disk = look(f, fd.path)
+		}
+		out = append(out, fd)
+	}
+	return out, nil
+}
+
+// setAside takes out what could not be read: what changed meanwhile comes back
+// when it has settled again, the rest is listed as blocked.
+func (e *Engine) setAside(all []*found) []*found {
+	return slices.DeleteFunc(all, func(fd *found) bool {
+		switch {
+		case fd.again:
+			e.watch.Requeue(fd.path)
+		case fd.problem != nil:
+			e.st.block(fd.path, fmt.Sprintf("cannot be read: %v", fd.problem))
+		default:
+			e.st.unblock(fd.path)
+			return false
+		}
+		return true
+	})
+}
+
+// proposal is a commit being built: changes, and the rows that go with them.
+type proposal struct {
+	tx      txn
+	rows    *local.Batch
+	changes struct{ dirs, moves, deletes, puts []meta.Change }
+	handled map[id.Path]bool // deleted by a move or with a subtree
+	adopted bool
+}
+
+// list returns the changes in the order in which the state machine judges them:
+// new directories before what moves into them, moves before the deletion of
+// where they came from, deletions (deepest first) before what takes the place.
+func (p *proposal) list() []meta.Change {
+	return slices.Concat(p.changes.dirs, p.changes.moves, p.changes.deletes, p.changes.puts)
+}
+
+// proposeAll decides on every path found and makes one commit of the changes.
+func (e *Engine) proposeAll(f vfs.FS, all []*found) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.snap()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	tx := e.o.Lane.Begin()
+	defer tx.Abort()
+	p := &proposal{tx: tx, rows: e.o.Local.NewBatch(), handled: make(map[id.Path]bool)}
+	defer func() {
+		if p.rows != nil {
+			p.rows.Discard()
+		}
+	}()
+	for _, fd := range all { // moves first: they take paths off the deletions
+		if err := e.proposeFileMove(s, f, p, fd); err != nil {
+			return err
+		}
+	}
+	for _, fd := range all {
+		if p.handled[fd.path] {
+			continue
+		}
+		if err := e.proposeOne(s, f, p, fd); err != nil {
+			return err
+		}
+	}
+	return e.send(p, all)
+}
+
+// send makes the commit durable in the queue, with its rows, and hands it on.
+// mu is held.
+func (e *Engine) send(p *proposal, all []*found) error {
+	changes := p.list()
+	if len(changes) == 0 {
+		rows := p.rows
+		p.rows = nil
+		if rows.Empty() {
+			rows.Discard()
+			return nil
+		}
+		e.lookAgain()
+		return rows.Commit(false)
+	}
+	cmd := meta.CommitCmd{Folder: e.o.ID, Origin: meta.OriginEdit, Changes: changes, Acked: e.acked(p.tx.Sequence())}
+	rows := p.rows
+	p.rows = nil
+	if err := p.tx.Commit(rows, cmd); err != nil {
+		return fmt.Errorf("queue %d changes: %w", len(changes), err)
+	}
+	e.underWay(p.tx.Sequence(), changes)
+	now := time.Now()
+	for _, fd := range all {
+		e.trace.MarkAt(fd.path, trace.Queued, now)
+	}
+	e.st.touch()
+	return nil
+}
+
+// acked is the newest own sequence whose outcome nobody here needs any more: all
+// before the oldest that is under way or that a row's base names. mu is held.
+func (e *Engine) acked(next id.Sequence) id.Sequence {
+	low := next
+	for seq := range e.flight {
+		low = min(low, seq)
+	}
+	if l := e.st.oldestLineage(); l != 0 {
+		low = min(low, l)
+	}
+	return low - 1
+}
+
+// proposeOne decides on one path. mu is held.
+func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
+	now, err := f.Lstat(fd.path)
+	if err != nil || !now.Same(fd.disk.Stat) {
+		e.watch.Requeue(fd.path)
+		return nil
+	}
+	if now.Kind == vfs.Absent {
+		return e.proposeGone(s, f, p, fd.path)
+	}
+	c, err := e.decide(s, fd.path, fd.disk)
+	if err != nil {
+		return err
+	}
+	if now.Kind != vfs.Dir && c.had && c.row.Stat.Kind == vfs.Dir {
+		// Something else took a directory's place: what was below it is gone.
+		if err := e.deleteBelow(s, p, fd.path); err != nil {
+			return err
+		}
+	}
+	return e.apply(p, fd, c)
+}
+
+// apply carries a decision on something that is on the disk into the proposal.
+// mu is held.
+func (e *Engine) apply(p *proposal, fd *found, c choice) error {
+	var old *local.Row
+	if c.had {
+		old = &c.row
+	}
+	switch c.Action {
+	case reconcile.Propose:
+		ch := c.Change
+		if ch.Entry.Kind == meta.Dir && !c.had {
+			p.changes.dirs = append(p.changes.dirs, ch)
+		} else {
+			p.changes.puts = append(p.changes.puts, ch)
+		}
+		r := local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: ch.Entry, Stat: fd.disk.Stat, File: fd.file, Unpacked: fd.file != 0}
+		e.putRow(p.rows, fd.path, r, old)
+		if r.Unpacked {
+			e.wakePacker()
+		}
+	case reconcile.Adopt:
+		r := local.Row{Base: c.Base, Entry: c.Entry, Stat: fd.disk.Stat, File: fd.file, Unpacked: fd.file != 0}
+		if c.had && c.row.Entry.SameContent(c.Entry) && fd.file == 0 {
+			r.File, r.Unpacked = c.row.File, c.row.Unpacked
+		}
+		e.putRow(p.rows, fd.path, r, old)
+		e.st.settle(fd.path)
+		p.adopted = true
+		if !c.head.Entry.SameContent(c.Entry) || c.head.Entry != c.Entry {
+			e.st.postpone(fd.path, postponed{why: "attributes"})
+			e.lookAgain()
+		}
+	case reconcile.Materialize:
+		e.st.postpone(fd.path, postponed{why: "follow"})
+		e.lookAgain()
+	case reconcile.Wait:
+		if c.Why == reconcile.ForHash {
+			e.watch.Requeue(fd.path)
+		} else if c.Why == reconcile.ForOutcome || c.Why == reconcile.ForLog {
+			e.st.postpone(fd.path, postponed{why: "outcome"})
+		}
+	}
+	return nil
+}
+
+// putRow records a path; chunk locations in a file that the user replaced are
+// dropped, for its bytes are gone.
+func (e *Engine) putRow(b *local.Batch, p id.Path, r local.Row, old *local.Row) {
+	if old != nil && old.File != 0 && old.File != r.File {
+		e.dropFile(b, old.File)
+	}
+	b.Put(e.o.ID, p, r, old)
+}
+
+func (e *Engine) dropFile(b *local.Batch, file uint64) {
+	b.DropFile(file)
+	if err := e.o.Chunks.DropFile(file); err != nil {
+		// A location that stays behind fails its verification and goes then.
+		e.log.Debug("drop chunk locations", "file", file, "error", err)
+	}
+}
+
+// proposeGone decides on a path that is not on the disk. mu is held.
+func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error {
+	c, err := e.decide(s, path, reconcile.Disk{})
+	if err != nil {
+		return err
+	}
+	if !c.had || c.row.Stat.Kind != vfs.Dir {
+		return e.deleteOne(p, path, c)
+	}
+	whole, err := e.covered(s, path)
+	if err != nil {
+		return err
+	}
+	if !whole || c.Action != reconcile.Propose || p.touches(path) {
+		if err := e.deleteBelow(s, p, path); err != nil {
+			return err
+		}
+		return e.deleteOne(p, path, c)
+	}
+	ch := c.Change
+	ch.Base = e.seen.Base()
+	p.changes.deletes = append(p.changes.deletes, ch)
+	p.handled[path] = true
+	err = e.o.Local.Below(e.o.ID, path, func(q id.Path, r local.Row) error {
+		p.handled[q] = true
+		e.dropRow(p.rows, q, r)
+		return nil
+	})
+	e.dropRow(p.rows, path, c.row)
+	return err
+}
+
+// touches reports whether the proposal moves something out of dir.
+func (p *proposal) touches(dir id.Path) bool {
+	return slices.ContainsFunc(p.changes.moves, func(c meta.Change) bool { return c.From.Within(dir) })
+}
+
+// deleteBelow proposes the deletion of every recorded path below dir, deepest
+// first. mu is held.
+func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) error {
+	var paths []id.Path
+	err := e.o.Local.Below(e.o.ID, dir, func(q id.Path, _ local.Row) error {
+		if !p.handled[q] {
+			paths = append(paths, q)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(paths, func(a, b id.Path) int {
+		if d := b.Depth() - a.Depth(); d != 0 {
+			return d
+		}
+		return strings.Compare(string(a), string(b))
+	})
+	for _, q := range paths {
+		c, err := e.decide(s, q, reconcile.Disk{})
+		if err != nil {
+			return err
+		}
+		if err := e.deleteOne(p, q, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteOne carries a decision on one absent path into the proposal.
+func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
+	switch c.Action {
+	case reconcile.Propose:
+		p.changes.deletes = append(p.changes.deletes, c.Change)
+		p.handled[path] = true
+		e.dropRow(p.rows, path, c.row)
+	case reconcile.Adopt:
+		p.handled[path] = true
+		e.dropRow(p.rows, path, c.row)
+		e.st.settle(path)
+	case reconcile.Materialize:
+		if c.had { // a file of another history: forget it, then bring the head
+			e.dropRow(p.rows, path, c.row)
+		}
+		e.st.postpone(path, postponed{why: "follow"})
+		e.lookAgain()
+	case reconcile.Wait:
+		e.st.postpone(path, postponed{why: "outcome"})
+	}
+	return nil
+}
+
+func (e *Engine) dropRow(b *local.Batch, p id.Path, r local.Row) {
+	if r.File != 0 {
+		e.dropFile(b, r.File)
+	}
+	b.Delete(e.o.ID, p, r)
+}
+
+// txn is a place in the lane: see propose.Tx.
+type txn interface {
+	Sequence() id.Sequence
+	Commit(b *local.Batch, cmd meta.Command) error
+	Abort()
+}

@@ -1,0 +1,276 @@
+package folder
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/trace"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// BlockedError says which paths a wait cannot wait for.
+type BlockedError struct{ Paths []Blocked }
+
+// Error implements error.
+func (e *BlockedError) Error() string {
+	if len(e.Paths) == 1 {
+		return fmt.Sprintf("%q is blocked: %s", string(e.Paths[0].Path), e.Paths[0].Reason)
+	}
+	return fmt.Sprintf("%d paths are blocked, the first %q: %s", len(e.Paths), string(e.Paths[0].Path), e.Paths[0].Reason)
+}
+
+// Flush returns when every change that was on this disk at the time of the call
+// is in the history of this node's own state machine (a conflict copy counts).
+// Files that a program holds open for writing are left out.
+func (e *Engine) Flush(ctx context.Context) error {
+	if err := e.running(ctx); err != nil {
+		return err
+	}
+	if err := e.watch.Flush(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	var last id.Sequence
+	for seq := range e.flight {
+		last = max(last, seq)
+	}
+	e.mu.Unlock()
+	return e.until(ctx, func() (bool, error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for seq := range e.flight {
+			if seq <= last {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// Wait is Flush, then returns when that revision, or a later one, is on the disk.
+// It returns the revision. What time cannot mend ends it with a *BlockedError.
+func (e *Engine) Wait(ctx context.Context) (id.Revision, error) {
+	if err := e.Flush(ctx); err != nil {
+		return 0, err
+	}
+	s, err := e.snap()
+	if err != nil {
+		return 0, err
+	}
+	want := s.head.Revision
+	s.Close()
+	return want, e.WaitFor(ctx, want)
+}
+
+// WaitFor returns when the revision, or a later one, is on the disk.
+func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
+	e.lookAgain()
+	return e.until(ctx, func() (bool, error) {
+		e.st.mu.Lock()
+		defer e.st.mu.Unlock()
+		if e.st.head.Revision < want {
+			return false, nil
+		}
+		var blocked []Blocked
+		waiting := false
+		for p, d := range e.st.later {
+			if d.blocked != "" {
+				blocked = append(blocked, Blocked{Path: p, Reason: d.blocked})
+			} else {
+				waiting = true
+			}
+		}
+		for p, reason := range e.st.blocked {
+			blocked = append(blocked, Blocked{Path: p, Reason: reason})
+		}
+		if len(blocked) > 0 {
+			sortBlocked(blocked)
+			return false, &BlockedError{blocked}
+		}
+		return !waiting && e.st.onDisk >= want, nil
+	})
+}
+
+// running waits until the engine works, or says why it does not.
+func (e *Engine) running(ctx context.Context) error {
+	return e.until(ctx, func() (bool, error) {
+		e.st.mu.Lock()
+		defer e.st.mu.Unlock()
+		if e.st.err != nil {
+			return false, e.st.err
+		}
+		return e.st.phase == StateScanning || e.st.phase == StateRunning, nil
+	})
+}
+
+// until asks done again whenever something changed, until it says yes or fails.
+func (e *Engine) until(ctx context.Context, done func() (bool, error)) error {
+	for {
+		e.st.mu.Lock()
+		changed, halted := e.st.changed, e.st.err
+		e.st.mu.Unlock()
+		if halted != nil {
+			return halted
+		}
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// Submit queues a command of this folder's lane, a rollback say, and returns its
+// outcome from this node's own state machine.
+func (e *Engine) Submit(ctx context.Context, cmd meta.Command) (meta.Outcome, error) {
+	if err := e.running(ctx); err != nil {
+		return meta.Outcome{}, err
+	}
+	seq, err := e.enqueue(cmd)
+	if err != nil {
+		return meta.Outcome{}, err
+	}
+	var out meta.Outcome
+	err = e.until(ctx, func() (bool, error) {
+		v := e.o.Machine.View()
+		defer v.Close()
+		var ok bool
+		out, ok, err = v.Outcome(e.o.Self, e.o.ID, seq)
+		return ok, err
+	})
+	return out, err
+}
+
+func (e *Engine) enqueue(cmd meta.Command) (id.Sequence, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	tx := e.o.Lane.Begin()
+	defer tx.Abort()
+	if err := tx.Commit(e.o.Local.NewBatch(), cmd); err != nil {
+		return 0, err
+	}
+	e.flight[tx.Sequence()] = nil
+	return tx.Sequence(), nil
+}
+
+// Trace returns the times of the steps of a path's way.
+func (e *Engine) Trace(p id.Path) []trace.Step { return e.trace.Steps(p) }
+
+// Root is the folder's path on this machine.
+func (e *Engine) Root() string { return e.o.Root }
+
+// NeverSynced lists what is in the folder and of a kind that is never synced.
+func (e *Engine) NeverSynced() (out []Blocked) {
+	for _, b := range e.watch.Blocked() {
+		if b.Never {
+			out = append(out, Blocked{b.Path, b.Reason})
+		}
+	}
+	return out
+}
+
+// Blocked is a path that is not in sync, and why time alone will not mend it.
+type Blocked struct {
+	Path   id.Path
+	Reason string
+}
+
+// Info is what status shows of a folder on this node.
+type Info struct {
+	ID    id.Folder
+	Root  string
+	Phase Phase
+	Err   error // why it halted
+	// Head is the newest revision of this node's history; OnDisk the newest whose
+	// every path is on the disk.
+	Head   meta.Commit
+	OnDisk id.Revision
+	// LocalChanges counts paths on this disk that are not committed yet.
+	LocalChanges int
+	// PendingFiles and PendingBytes are what this disk lacks of the head.
+	PendingFiles     int
+	PendingBytes     int64
+	Blocked          []Blocked
+	Waiting          []Blocked // what time or another node will mend
+	UnprotectedBytes int64
+}
+
+// Progress returns the newest revision of this node's history, and the newest
+// whose every path is on the disk.
+func (e *Engine) Progress() (head meta.Commit, onDisk id.Revision, err error) {
+	v := e.o.Machine.View()
+	head, err = v.Head(e.o.ID)
+	if cerr := v.Close(); err == nil {
+		err = cerr
+	}
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	return head, e.st.onDisk, err
+}
+
+// Info returns what status shows.
+func (e *Engine) Info() (Info, error) {
+	v := e.o.Machine.View()
+	head, err := v.Head(e.o.ID)
+	if cerr := v.Close(); err == nil {
+		err = cerr
+	}
+	in := Info{ID: e.o.ID, Root: e.o.Root, Head: head}
+	e.mu.Lock()
+	in.LocalChanges = len(e.pending)
+	e.mu.Unlock()
+	in.LocalChanges += e.watch.Status().Dirty
+	for _, b := range e.watch.Blocked() {
+		in.Blocked = append(in.Blocked, Blocked{b.Path, b.Reason})
+	}
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	in.Phase, in.Err, in.OnDisk = e.st.phase, e.st.err, e.st.onDisk
+	in.PendingFiles, in.PendingBytes = e.st.ahead.files, e.st.ahead.bytes
+	in.UnprotectedBytes = e.st.unprotected
+	for _, p := range slices.Sorted(maps.Keys(e.st.later)) {
+		d := e.st.later[p]
+		if d.blocked != "" {
+			in.Blocked = append(in.Blocked, Blocked{p, d.blocked})
+		} else {
+			in.Waiting = append(in.Waiting, Blocked{p, d.why})
+		}
+		if in.PendingFiles == 0 {
+			in.PendingBytes += d.size
+		}
+	}
+	in.PendingFiles = max(in.PendingFiles, len(e.st.later))
+	for p, reason := range e.st.blocked {
+		in.Blocked = append(in.Blocked, Blocked{p, reason})
+	}
+	sortBlocked(in.Blocked)
+	return in, err
+}
+
+func sortBlocked(b []Blocked) {
+	slices.SortFunc(b, func(x, y Blocked) int {
+		if x.Path != y.Path {
+			if x.Path < y.Path {
+				return -1
+			}
+			return 1
+		}
+		return 0
+	})
+}
+
+// Forget drops the node's records of the folder, for `folder rm`: the user's files
+// and the marker's directory stay, what is under way is still sent.
+func Forget(l *local.DB, f id.Folder) error {
+	b := l.NewBatch()
+	b.DropFolder(f)
+	return b.Commit(true)
+}

@@ -1,0 +1,294 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/peers"
+	"github.com/lockstep-sync/lockstep/internal/atomicfile"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// folders runs an engine for each folder of this node.
+type folders struct {
+	n     *Node
+	start chan *running
+
+	mu   sync.Mutex // guards live
+	live map[id.Folder]*running
+}
+
+// running is one engine and how to end it.
+type running struct {
+	engine *folder.Engine
+	root   string
+	cancel context.CancelFunc
+	ctx    context.Context
+	done   chan struct{}
+}
+
+func newFolders(n *Node) *folders {
+	return &folders{n: n, start: make(chan *running), live: make(map[id.Folder]*running)}
+}
+
+// Run keeps the mapped folders until ctx ends. A folder that halts does not end
+// the others.
+func (fs *folders) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return fs.noteCommitted(ctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case r := <-fs.start:
+				g.Go(func() error {
+					defer close(r.done)
+					ectx, cancel := context.WithCancel(ctx)
+					defer cancel()
+					defer context.AfterFunc(r.ctx, cancel)()
+					_ = r.engine.Run(ectx) // it has logged why, and status says it
+					return nil
+				})
+			}
+		}
+	})
+	maps, err := fs.n.local.Folders()
+	if err != nil {
+		return err
+	}
+	for _, m := range maps {
+		if _, err := fs.open(ctx, m.ID, m.Root); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+	}
+	return g.Wait()
+}
+
+// open starts the engine of a folder.
+func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.Engine, error) {
+	lane, err := fs.n.propose.Lane(f)
+	if err != nil {
+		return nil, err
+	}
+	wake, _ := fs.n.peers.Changes()
+	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e := folder.New(folder.Options{
+		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
+		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Log: fs.n.log,
+	})
+	r := &running{engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
+	fs.mu.Lock()
+	fs.live[f] = r
+	fs.mu.Unlock()
+	select {
+	case fs.start <- r:
+	case <-ctx.Done():
+		cancel()
+		return nil, ctx.Err()
+	}
+	return e, nil
+}
+
+// close ends the engine of a folder and waits for it.
+func (fs *folders) close(f id.Folder) {
+	fs.mu.Lock()
+	r := fs.live[f]
+	delete(fs.live, f)
+	fs.mu.Unlock()
+	if r != nil {
+		r.cancel()
+		<-r.done
+	}
+}
+
+func (fs *folders) engine(f id.Folder) *folder.Engine {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if r := fs.live[f]; r != nil {
+		return r.engine
+	}
+	return nil
+}
+
+// all returns the engines by folder.
+func (fs *folders) all() map[id.Folder]*folder.Engine {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	out := make(map[id.Folder]*folder.Engine, len(fs.live))
+	for f, r := range fs.live {
+		out[f] = r.engine
+	}
+	return out
+}
+
+// states is how far each folder is, for the heartbeat.
+func (fs *folders) states() []peers.FolderState {
+	var out []peers.FolderState
+	for f, e := range fs.all() {
+		head, onDisk, err := e.Progress()
+		if err != nil {
+			continue
+		}
+		out = append(out, peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk})
+	}
+	return out
+}
+
+// committedIndex is the name of the highest log index known to be committed.
+const committedIndex = "committed-index"
+
+// noteCommitted remembers how far the log was applied, so that after a restart
+// nothing is decided on an older state than the disk was brought to.
+func (fs *folders) noteCommitted(ctx context.Context) error {
+	changed, stop := fs.n.machine.Watch()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+		if err := fs.n.local.SetIndex(committedIndex, fs.n.machine.AppliedIndex()); err != nil {
+			return err
+		}
+	}
+}
+
+// caught waits until the log is applied as far as this node ever knew.
+func (fs *folders) caught(ctx context.Context) error {
+	want, err := fs.n.local.Index(committedIndex)
+	if err != nil {
+		return err
+	}
+	changed, stop := fs.n.machine.Watch()
+	defer stop()
+	for fs.n.machine.AppliedIndex() < want {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+	return nil
+}
+
+// checkRoot says why a directory cannot be a folder's root, nil if it can.
+func (fs *folders) checkRoot(root string) error {
+	st, err := os.Stat(root)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s does not exist; make the directory first", root)
+	}
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		return fmt.Errorf("%s is not a directory", root)
+	}
+	homeDir, err := filepath.EvalSymlinks(string(fs.n.home))
+	if err != nil {
+		return err
+	}
+	if within(homeDir, root) || within(root, homeDir) {
+		return fmt.Errorf("%s and the node's home %s are inside one another; a folder must not hold a node's home", root, homeDir)
+	}
+	maps, err := fs.n.local.Folders()
+	if err != nil {
+		return err
+	}
+	for _, m := range maps {
+		switch {
+		case m.Root == root:
+			return fmt.Errorf("%s is a synced folder already", root)
+		case within(root, m.Root):
+			return fmt.Errorf("%s is inside the synced folder %s; a folder cannot be inside another", root, m.Root)
+		case within(m.Root, root):
+			return fmt.Errorf("the synced folder %s is inside %s; a folder cannot be inside another", m.Root, root)
+		}
+	}
+	// A folder of another node's, or of an earlier subscription, above this one.
+	for dir := filepath.Dir(root); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(folder.MarkerPath(dir)); err == nil {
+			return fmt.Errorf("%s is inside %s, which is marked as a synced folder; a folder cannot be inside another", root, dir)
+		}
+	}
+	return nil
+}
+
+// within reports whether the absolute clean path p is dir or below it.
+func within(p, dir string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
+}
+
+// mark writes the marker that says that root is this folder.
+func mark(root string, f id.Folder) error {
+	dir := filepath.Join(root, id.ReservedName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("mark the folder's root: %w", err)
+	}
+	return atomicfile.Write(folder.MarkerPath(root), []byte(f.String()+"\n"), 0o600)
+}
+
+// add makes this node keep a folder at root.
+func (fs *folders) add(ctx context.Context, f id.Folder, root string) (*folder.Engine, error) {
+	if err := mark(root, f); err != nil {
+		return nil, err
+	}
+	b := fs.n.local.NewBatch()
+	b.SetFolder(local.Folder{ID: f, Root: root})
+	if err := b.Commit(true); err != nil {
+		return nil, err
+	}
+	return fs.open(ctx, f, root)
+}
+
+// create makes a folder in the cluster, and returns its ID.
+func (fs *folders) create(ctx context.Context, name string) (id.Folder, error) {
+	f := id.NewFolder()
+	out, err := fs.n.propose.Do(ctx, meta.FolderCmd{Op: meta.FolderCreate, ID: f, Name: name})
+	if err != nil {
+		return f, err
+	}
+	if out.Kind == meta.Refused {
+		return f, errors.New(out.Reason)
+	}
+	return f, nil
+}
+
+// remove ends a folder on this node: the user's files stay, the marker goes, so
+// that the directory can be added again.
+func (fs *folders) remove(f id.Folder, root string) error {
+	fs.close(f)
+	if err := folder.Forget(fs.n.local, f); err != nil {
+		return err
+	}
+	if err := os.Remove(folder.MarkerPath(root)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the folder's marker: %w", err)
+	}
+	return nil
+}
+
+// reached reports whether a member has said that a revision is on its disk. A
+// member that does not keep the folder is not waited for.
+func reached(p *peers.Peers, m id.Node, f id.Folder, rev id.Revision) bool {
+	h, ok := p.Last(m)
+	if !ok {
+		return false
+	}
+	for _, st := range h.Folders {
+		if st.Folder == f {
+			return st.Applied >= rev
+		}
+	}
+	return true
+}

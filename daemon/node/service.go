@@ -1,0 +1,238 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/daemon/join"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// service is the control API: control.Service.
+type service struct{ n *Node }
+
+// commitTime bounds how long a command waits for a commit before it says that
+// there is no quorum: longer than an election takes.
+const commitTime = 15 * time.Second
+
+// Status implements control.Service.
+func (s service) Status(ctx context.Context, r control.StatusRequest) (control.Status, error) {
+	fresh, err := s.freshen(ctx, r.Linearizable)
+	if err != nil {
+		return control.Status{}, err
+	}
+	n := s.n
+	st := control.Status{
+		Node: control.NodeStatus{
+			ID: n.self.String(), Name: n.members.name(n.self), Version: Version, Address: n.cfg.Advertise,
+			Listen: n.trans.ListenAddr().String(), UptimeS: time.Since(n.started).Seconds(), PID: os.Getpid(),
+		},
+		Cluster: s.cluster(), Freshness: fresh,
+	}
+	v := n.machine.View()
+	defer v.Close()
+	for f, e := range n.folders.all() {
+		fst, err := s.folder(v, f, e, st.Cluster.HasQuorum)
+		if err != nil {
+			return st, err
+		}
+		st.Folders = append(st.Folders, fst)
+	}
+	slices.SortFunc(st.Folders, func(a, b control.FolderStatus) int { return strings.Compare(a.Name, b.Name) })
+	return st, nil
+}
+
+func (s service) cluster() control.ClusterStatus {
+	rs := s.n.raft.Status()
+	c := control.ClusterStatus{
+		ID: s.n.cfg.Cluster.String(), Leader: s.n.members.name(rs.Leader), Term: rs.Term, HasQuorum: rs.HasQuorum,
+	}
+	voters := make(map[id.Node]bool)
+	for _, x := range rs.Servers {
+		voters[x.Node] = x.Voter
+	}
+	for _, r := range s.n.members.records() {
+		m := control.ClusterMember{ID: r.ID.String(), Name: r.Name, Role: "learner", Address: r.Address, Online: r.ID == s.n.self}
+		if voters[r.ID] {
+			m.Role = "voter"
+		}
+		if r.ID == s.n.self {
+			m.Version = Version
+		} else {
+			m.Online = s.n.peers.Online(r.ID)
+			if seen := s.n.peers.LastSeen(r.ID); !seen.IsZero() {
+				m.LastSeen = &seen
+			}
+			if h, ok := s.n.peers.Last(r.ID); ok {
+				m.Version = h.Version
+			}
+		}
+		c.Nodes = append(c.Nodes, m)
+	}
+	slices.SortFunc(c.Nodes, func(a, b control.ClusterMember) int { return strings.Compare(a.Name, b.Name) })
+	if !rs.HasQuorum && len(rs.Missing) > 0 {
+		var names []string
+		for _, x := range rs.Missing {
+			names = append(names, s.n.members.name(x))
+		}
+		slices.Sort(names)
+		c.Notice = "commits need " + strings.Join(names, " or ") + "; changes made here are queued"
+	}
+	return c
+}
+
+func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool) (control.FolderStatus, error) {
+	rec, _, err := v.Folder(f)
+	if err != nil {
+		return control.FolderStatus{}, err
+	}
+	in, err := e.Info()
+	if err != nil {
+		return control.FolderStatus{}, err
+	}
+	tot, err := v.Totals(f)
+	if err != nil {
+		return control.FolderStatus{}, err
+	}
+	open, err := v.OpenConflicts(f)
+	if err != nil {
+		return control.FolderStatus{}, err
+	}
+	out := control.FolderStatus{
+		Name: rec.Name, ID: f.String(), Path: in.Root, State: state(in, quorum),
+		HeadRevision: uint64(in.Head.Revision), AppliedRevision: uint64(in.OnDisk), HistoryHash: in.Head.Hash.String(),
+		Files: tot.Files, Bytes: tot.Bytes, Directories: tot.Dirs, Symlinks: tot.Symlinks,
+		LocalChanges: in.LocalChanges, PendingFiles: in.PendingFiles, PendingBytes: in.PendingBytes,
+		ConflictsOpen: open, UnprotectedBytes: in.UnprotectedBytes,
+	}
+	if in.Err != nil {
+		out.Error = in.Err.Error()
+	}
+	for _, b := range in.Blocked {
+		out.Blocked = append(out.Blocked, control.NewBlockedPath(string(b.Path), b.Reason))
+	}
+	w := s.n.peers.Wire(f)
+	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
+	out.Nodes = s.progress(f, in.OnDisk)
+	return out, nil
+}
+
+// progress is how far each member is with a folder.
+func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNode) {
+	out = append(out, control.FolderNode{Name: s.n.members.name(s.n.self), AppliedRevision: uint64(own), Online: true})
+	for _, m := range s.n.members.List() {
+		h, ok := s.n.peers.Last(m)
+		if !ok {
+			continue
+		}
+		for _, st := range h.Folders {
+			if st.Folder == f {
+				out = append(out, control.FolderNode{Name: s.n.members.name(m), AppliedRevision: uint64(st.Applied), Online: s.n.peers.Online(m)})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b control.FolderNode) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func state(in folder.Info, quorum bool) control.FolderState {
+	switch {
+	case in.Phase == folder.StateHalted:
+		return control.StateHalted
+	case !quorum:
+		return control.StateOffline
+	case in.Phase != folder.StateRunning:
+		return control.StateScanning
+	case in.LocalChanges > 0 || in.PendingFiles > len(in.Blocked) || in.OnDisk < in.Head.Revision:
+		return control.StateSyncing
+	}
+	return control.StateIdle
+}
+
+// freshen asks the leader first, where the user wants that.
+func (s service) freshen(ctx context.Context, linearizable bool) (control.Freshness, error) {
+	f := control.Freshness{LeaderContactS: s.n.raft.LeaderContact().Seconds()}
+	if s.n.raft.IsLeader() {
+		f.LeaderContactS = 0
+	}
+	if !linearizable {
+		return f, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	// A command that changes nothing is an entry of the log: when this node's own
+	// state machine has applied it, it has applied all that was committed before.
+	if _, err := s.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: s.n.self}}); err != nil {
+		return f, s.noQuorum("ask the leader", err)
+	}
+	f.Linearizable = true
+	return f, nil
+}
+
+// noQuorum gives an error of waiting for a commit its class.
+func (s service) noQuorum(what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		c := s.cluster()
+		why := c.Notice
+		if why == "" {
+			why = "the cluster did not commit in time"
+		}
+		return control.Errorf(control.CodeNoQuorum, "%s: %s", what, why).WithHint("see `lockstep node ls`")
+	}
+	return err
+}
+
+// Nodes implements control.Service.
+func (s service) Nodes(ctx context.Context) ([]control.ClusterMember, error) {
+	return s.cluster().Nodes, nil
+}
+
+// Invite implements control.Service.
+func (s service) Invite(ctx context.Context, r control.InviteRequest) (control.Invite, error) {
+	roles := map[string]meta.Role{"": meta.RoleAuto, "auto": meta.RoleAuto, "voter": meta.RoleVoter, "learner": meta.RoleLearner}
+	role, ok := roles[r.Role]
+	if !ok {
+		return control.Invite{}, control.Errorf(control.CodeUsage, "role %q is none of auto, voter, learner", r.Role)
+	}
+	if r.TTL <= 0 {
+		r.TTL = time.Hour
+	}
+	secret := join.NewSecret()
+	expires := time.Now().Add(r.TTL)
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	out, err := s.n.propose.Do(ctx, meta.InviteCmd{Op: meta.InviteAdd, Hash: secret.Hash(), Role: role, Expires: expires})
+	if err != nil {
+		return control.Invite{}, s.noQuorum("make an invite", err)
+	}
+	if out.Kind == meta.Refused {
+		return control.Invite{}, errors.New(out.Reason)
+	}
+	t := join.Token{
+		Cluster: s.n.cfg.Cluster, Addresses: []string{s.n.cfg.Advertise}, Inviter: s.n.self, Secret: secret, Role: join.Role(role),
+	}
+	return control.Invite{Token: t.String(), Role: role.String(), Expires: expires}, nil
+}
+
+// Trace implements control.Service.
+func (s service) Trace(ctx context.Context, r control.TraceRequest) ([]control.Step, error) {
+	_, e, p, err := s.target(r.Target)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return nil, control.Errorf(control.CodeFailed, "folder %q is not on this node", r.Target.Folder)
+	}
+	var out []control.Step
+	for _, st := range e.Trace(p) {
+		out = append(out, control.Step{Name: st.Name, Time: st.Time})
+	}
+	return out, nil
+}

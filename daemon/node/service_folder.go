@@ -1,0 +1,349 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// FolderAdd implements control.Service.
+func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (control.FolderAddResult, error) {
+	var res control.FolderAddResult
+	root, err := filepath.EvalSymlinks(string(r.Path))
+	if err != nil {
+		return res, control.Errorf(control.CodeFailed, "add folder: %w", err).WithHint("make the directory first")
+	}
+	name := r.Name
+	if name == "" {
+		name = id.MakeName(filepath.Base(root), "folder")
+	}
+	if err := id.CheckName(name); err != nil {
+		return res, control.Errorf(control.CodeUsage, "add folder: %w", err)
+	}
+	if err := s.n.folders.checkRoot(root); err != nil {
+		return res, control.Errorf(control.CodeFailed, "add folder: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	f, joined, err := s.findOrCreate(ctx, name)
+	if err != nil {
+		return res, err
+	}
+	if s.n.folders.engine(f) != nil {
+		return res, control.Errorf(control.CodeFailed, "add folder: %q is on this node already", name).
+			WithHint("see `lockstep folder ls`; choose another name with --name")
+	}
+	if _, err := s.n.folders.add(context.WithoutCancel(ctx), f, root); err != nil {
+		return res, err
+	}
+	return control.FolderAddResult{Name: name, ID: f.String(), Path: root, Joined: joined}, nil
+}
+
+// findOrCreate returns the cluster's folder of a name, made if there is none. The
+// leader is asked first, so that two nodes that add one name share one folder.
+func (s service) findOrCreate(ctx context.Context, name string) (f id.Folder, joined bool, err error) {
+	find := func() (id.Folder, bool, error) {
+		v := s.n.machine.View()
+		defer v.Close()
+		rec, ok, err := v.FolderByName(name)
+		return rec.ID, ok, err
+	}
+	if _, err := s.freshen(ctx, true); err != nil {
+		return f, false, err
+	}
+	if f, joined, err = find(); err != nil || joined {
+		return f, joined, err
+	}
+	if f, err = s.n.folders.create(ctx, name); err == nil {
+		return f, false, nil
+	}
+	if g, ok, ferr := find(); ferr == nil && ok {
+		return g, true, nil // another node was first
+	}
+	return f, false, s.noQuorum("add folder", err)
+}
+
+// Folders implements control.Service.
+func (s service) Folders(ctx context.Context) ([]control.Folder, error) {
+	v := s.n.machine.View()
+	defer v.Close()
+	recs, err := v.Folders()
+	if err != nil {
+		return nil, err
+	}
+	var out []control.Folder
+	quorum := s.n.raft.Status().HasQuorum
+	for _, r := range recs {
+		if r.Removed {
+			continue
+		}
+		head, err := v.Head(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		tot, err := v.Totals(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		f := control.Folder{Name: r.Name, ID: r.ID.String(), HeadRevision: uint64(head.Revision), Files: tot.Files, Bytes: tot.Bytes}
+		if e := s.n.folders.engine(r.ID); e != nil {
+			in, err := e.Info()
+			if err != nil {
+				return nil, err
+			}
+			f.Path, f.Subscribed, f.State = in.Root, true, state(in, quorum)
+		}
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b control.Folder) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// FolderRemove implements control.Service.
+func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest) (control.FolderRemoveResult, error) {
+	res := control.FolderRemoveResult{Name: r.Name, Everywhere: r.Everywhere, DryRun: r.DryRun}
+	rec, err := s.byName(r.Name)
+	if err != nil {
+		return res, err
+	}
+	res.ID = rec.ID.String()
+	e := s.n.folders.engine(rec.ID)
+	if e == nil && !r.Everywhere {
+		return res, control.Errorf(control.CodeFailed, "remove folder: %q is not on this node", r.Name)
+	}
+	if e != nil {
+		res.Path = e.Root()
+	}
+	if r.DryRun {
+		return res, nil
+	}
+	if r.Everywhere {
+		ctx, cancel := context.WithTimeout(ctx, commitTime)
+		defer cancel()
+		out, err := s.n.propose.Do(ctx, meta.FolderCmd{Op: meta.FolderRemove, ID: rec.ID, Name: rec.Name})
+		if err != nil {
+			return res, s.noQuorum("remove folder", err)
+		}
+		if out.Kind == meta.Refused {
+			return res, errors.New(out.Reason)
+		}
+	}
+	if e != nil {
+		return res, s.n.folders.remove(rec.ID, e.Root())
+	}
+	return res, nil
+}
+
+// byName finds a folder of the cluster.
+func (s service) byName(name string) (meta.Folder, error) {
+	v := s.n.machine.View()
+	defer v.Close()
+	rec, ok, err := v.FolderByName(name)
+	if err == nil && !ok {
+		err = control.Errorf(control.CodeFailed, "there is no folder %q", name).WithHint("see `lockstep folder ls`")
+	}
+	return rec, err
+}
+
+// target finds the folder and the path that the user named. The engine is nil
+// where this node does not keep the folder.
+func (s service) target(t control.Target) (meta.Folder, *folder.Engine, id.Path, error) {
+	if t.Folder != "" {
+		v := s.n.machine.View()
+		defer v.Close()
+		rec, ok, err := v.FolderByName(t.Folder)
+		if err != nil {
+			return rec, nil, "", err
+		}
+		if ok {
+			p, err := relative(string(t.Rel))
+			return rec, s.n.folders.engine(rec.ID), p, err
+		}
+		if t.Local == "" {
+			return rec, nil, "", control.Errorf(control.CodeFailed, "there is no folder %q", t.Folder).WithHint("see `lockstep folder ls`")
+		}
+	}
+	return s.localTarget(string(t.Local))
+}
+
+func (s service) localTarget(path string) (meta.Folder, *folder.Engine, id.Path, error) {
+	for _, p := range []string{path, resolved(path)} {
+		for f, e := range s.n.folders.all() {
+			if !within(p, e.Root()) {
+				continue
+			}
+			rel, err := filepath.Rel(e.Root(), p)
+			if err != nil {
+				return meta.Folder{}, nil, "", err
+			}
+			if rel == "." {
+				rel = ""
+			}
+			v := s.n.machine.View()
+			defer v.Close()
+			rec, _, err := v.Folder(f)
+			if err != nil {
+				return rec, nil, "", err
+			}
+			q, err := relative(filepath.ToSlash(rel))
+			return rec, e, q, err
+		}
+	}
+	return meta.Folder{}, nil, "", control.Errorf(control.CodeFailed, "%s is in no folder of this node", path).WithHint("see `lockstep folder ls`")
+}
+
+// resolved is the path with symlinks in its parent resolved: the last component
+// may be gone, or be a symlink that is meant itself.
+func resolved(path string) string {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return path
+	}
+	return filepath.Join(dir, filepath.Base(path))
+}
+
+func relative(rel string) (id.Path, error) {
+	rel = strings.Trim(rel, "/")
+	if rel == "" {
+		return "", nil
+	}
+	p, err := id.ParsePath(rel)
+	if err != nil {
+		return "", control.Errorf(control.CodeUsage, "%w", err)
+	}
+	return p, nil
+}
+
+// Wait implements control.Service.
+func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitResult, error) {
+	started := time.Now()
+	var res control.WaitResult
+	engines := s.n.folders.all()
+	if r.Folder != "" {
+		rec, err := s.byName(r.Folder)
+		if err != nil {
+			return res, err
+		}
+		e := engines[rec.ID]
+		if e == nil {
+			return res, control.Errorf(control.CodeFailed, "wait: folder %q is not on this node", r.Folder)
+		}
+		engines = map[id.Folder]*folder.Engine{rec.ID: e}
+	}
+	if r.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
+		defer cancel()
+	}
+	if _, err := s.freshen(ctx, r.Linearizable); err != nil {
+		return res, err
+	}
+	var online []id.Node
+	for _, m := range s.n.members.List() {
+		if s.n.peers.Online(m) {
+			online = append(online, m)
+		}
+	}
+	for f, e := range engines {
+		rev, err := e.Wait(ctx)
+		if err != nil {
+			return res, s.waitError(f, e, err)
+		}
+		w := control.WaitFolder{Name: s.folderName(f), Revision: uint64(rev)}
+		if r.All {
+			dropped, err := s.waitOthers(ctx, f, rev, online)
+			if err != nil {
+				return res, s.waitError(f, e, err)
+			}
+			res.Dropped = append(res.Dropped, dropped...)
+		}
+		w.Nodes = s.progress(f, rev)
+		res.Folders = append(res.Folders, w)
+		for _, b := range e.NeverSynced() {
+			bp := control.NewBlockedPath(string(b.Path), b.Reason)
+			bp.Folder = w.Name
+			res.Warnings = append(res.Warnings, bp)
+		}
+	}
+	slices.SortFunc(res.Folders, func(a, b control.WaitFolder) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(res.Dropped)
+	res.Dropped = slices.Compact(res.Dropped)
+	res.ElapsedS = time.Since(started).Seconds()
+	return res, nil
+}
+
+// waitOthers waits until every node that keeps the folder has the revision on its
+// disk, and names those that went offline meanwhile.
+func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, nodes []id.Node) (dropped []string, err error) {
+	changed, stop := s.n.peers.Changes()
+	defer stop()
+	for _, m := range nodes {
+		for {
+			if !s.n.peers.Online(m) {
+				dropped = append(dropped, s.n.members.name(m))
+				break
+			}
+			if reached(s.n.peers, m, f, rev) {
+				break
+			}
+			s.n.peers.Kick()
+			select {
+			case <-ctx.Done():
+				return dropped, context.Cause(ctx)
+			case <-changed:
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	return dropped, nil
+}
+
+func (s service) waitError(f id.Folder, e *folder.Engine, err error) error {
+	name := s.folderName(f)
+	var blocked *folder.BlockedError
+	if errors.As(err, &blocked) {
+		var paths []control.BlockedPath
+		for _, b := range blocked.Paths {
+			bp := control.NewBlockedPath(string(b.Path), b.Reason)
+			bp.Folder = name
+			paths = append(paths, bp)
+		}
+		return control.Errorf(control.CodeFailed, "wait for %q: %w", name, err).WithPaths(paths)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		ce := control.Errorf(control.CodeTimeout, "wait for %q: timed out", name)
+		if c := s.cluster(); c.Notice != "" {
+			return ce.WithHint("%s", c.Notice)
+		}
+		in, ierr := e.Info()
+		if ierr != nil {
+			return ce
+		}
+		var paths []control.BlockedPath
+		for _, b := range in.Waiting {
+			bp := control.NewBlockedPath(string(b.Path), b.Reason)
+			bp.Folder = name
+			paths = append(paths, bp)
+		}
+		return ce.WithPaths(paths[:min(len(paths), 100)])
+	}
+	return err
+}
+
+func (s service) folderName(f id.Folder) string {
+	v := s.n.machine.View()
+	defer v.Close()
+	rec, ok, err := v.Folder(f)
+	if err != nil || !ok {
+		return f.String()
+	}
+	return rec.Name
+}

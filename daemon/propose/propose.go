@@ -1,0 +1,231 @@
+// Package propose brings this node's proposals to the leader: durable first, in
+// order, again and again under the same number until somebody has answered.
+package propose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// ErrFenced is returned by Run when another run of this node's identity has
+// started a later session: two daemons have one key, and this one must halt.
+var ErrFenced = errors.New("another daemon with this node's identity has taken over: one of the two is a copy; stop it, or make it a new node")
+
+// Sender proposes to the leader, wherever it is. The outcome may come from a
+// state machine that is ahead of this node's own; it is not acted upon. An error
+// means unknown.
+type Sender interface {
+	Propose(ctx context.Context, env meta.Envelope, body meta.Body) (meta.Outcome, error)
+}
+
+const (
+	// sendTimeout bounds one attempt: longer than an election takes.
+	sendTimeout = 10 * time.Second
+	// minBackoff and maxBackoff bound the pause after an attempt that failed. The
+	// upper end delays the first commit after an outage by as much.
+	minBackoff = 10 * time.Millisecond
+	maxBackoff = 250 * time.Millisecond
+)
+
+// Options of New; all but Log are required.
+type Options struct {
+	Self    id.Node
+	Local   *local.DB
+	Machine *meta.Machine
+	Sender  Sender
+	Log     *slog.Logger
+}
+
+// Proposer sends the proposals of one run of this node.
+type Proposer struct {
+	o       Options
+	log     *slog.Logger
+	session id.Session
+	ready   chan struct{} // closed once the session is committed
+	cluster sync.Mutex    // one Do at a time
+	start   chan *Lane    // lanes for Run to serve
+	mu      sync.Mutex    // guards lanes
+	lanes   map[id.Folder]*Lane
+}
+
+// New returns a proposer; nothing is sent before Run.
+func New(o Options) *Proposer {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Proposer{
+		o: o, log: o.Log.With("component", "propose"), session: id.NewSession(),
+		ready: make(chan struct{}), start: make(chan *Lane, 64), lanes: make(map[id.Folder]*Lane),
+	}
+}
+
+// Run commits the session and serves the lanes until ctx ends.
+func (p *Proposer) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.begin(ctx) })
+	g.Go(func() error { return p.guard(ctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case l := <-p.start:
+				g.Go(func() error { return l.run(ctx) })
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// begin commits the session.
+func (p *Proposer) begin(ctx context.Context) error {
+	body, err := meta.EncodeCommand(meta.Session{})
+	if err != nil {
+		return err
+	}
+	env := meta.Envelope{Node: p.o.Self, Session: p.session}
+	for pause := minBackoff; ; pause = min(2*pause, maxBackoff) {
+		_, err := p.attempt(ctx, env, body)
+		if err == nil {
+			close(p.ready)
+			return nil
+		}
+		p.log.Debug("begin a session", "error", err)
+		if !sleep(ctx, pause, nil) {
+			return nil
+		}
+	}
+}
+
+func (p *Proposer) attempt(ctx context.Context, env meta.Envelope, body meta.Body) (meta.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	return p.o.Sender.Propose(ctx, env, body)
+}
+
+// guard watches for a later session of this node's own identity.
+func (p *Proposer) guard(ctx context.Context) error {
+	changed, stop := p.o.Machine.Watch()
+	defer stop()
+	mine := false
+	for {
+		v := p.o.Machine.View()
+		lane, err := v.Lane(p.o.Self, id.Folder{})
+		if cerr := v.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case lane.Session == p.session:
+			mine = true
+		case mine:
+			return ErrFenced
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// Lane returns the lane of a folder, the zero folder being the cluster's.
+func (p *Proposer) Lane(folder id.Folder) (*Lane, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l, ok := p.lanes[folder]; ok {
+		return l, nil
+	}
+	l := &Lane{p: p, folder: folder, kick: make(chan struct{}, 1)}
+	last, err := p.o.Local.LastSequence(folder)
+	if err != nil {
+		return nil, err
+	}
+	v := p.o.Machine.View()
+	defer v.Close()
+	lane, err := v.Lane(p.o.Self, folder)
+	if err != nil {
+		return nil, err
+	}
+	l.last = max(last, lane.Last)
+	p.lanes[folder] = l
+	p.start <- l
+	return l, nil
+}
+
+// Do proposes a command in the cluster's lane and returns its outcome from this
+// node's own state machine. Without a quorum it waits until ctx ends; the command
+// may still be committed later.
+func (p *Proposer) Do(ctx context.Context, cmd meta.Command) (meta.Outcome, error) {
+	l, err := p.Lane(id.Folder{})
+	if err != nil {
+		return meta.Outcome{}, err
+	}
+	p.cluster.Lock()
+	tx := l.Begin()
+	err = tx.Commit(p.o.Local.NewBatch(), cmd)
+	p.cluster.Unlock()
+	if err != nil {
+		return meta.Outcome{}, err
+	}
+	return p.await(ctx, id.Folder{}, tx.Sequence())
+}
+
+// await returns the outcome once this node's own state machine has it.
+func (p *Proposer) await(ctx context.Context, lane id.Folder, seq id.Sequence) (meta.Outcome, error) {
+	changed, stop := p.o.Machine.Watch()
+	defer stop()
+	for {
+		v := p.o.Machine.View()
+		out, ok, err := v.Outcome(p.o.Self, lane, seq)
+		if cerr := v.Close(); err == nil {
+			err = cerr
+		}
+		if ok || err != nil {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return out, context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// Decode reads a queue entry's body.
+func Decode(body []byte) (meta.Command, error) {
+	b, err := meta.UnmarshalBody(body)
+	if err != nil {
+		return nil, err
+	}
+	return meta.DecodeCommand(b)
+}
+
+// sleep pauses; false means that ctx ended. wake, if not nil, ends it early.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-t.C:
+	}
+	return true
+}
+
+func laneError(folder id.Folder, seq id.Sequence, err error) error {
+	return fmt.Errorf("send proposal %d of lane %s: %w", seq, folder, err)
+}
