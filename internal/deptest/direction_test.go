@@ -18,7 +18,7 @@ type rule struct {
 }
 
 var directions = []rule{
-	{prefix: "internal", except: []string{"internal/tmpdeps"}, tests: true,
+	{prefix: "internal", tests: true,
 		forbid: []string{"meta", "chunks", "watcher", "daemon", "cli"},
 		reason: "internal is what the others share; it knows none of them"},
 	{prefix: "meta", tests: true, forbid: []string{"chunks", "watcher", "daemon", "cli"},

@@ -40,6 +40,9 @@ func (m *Mem) rename(from, to id.Path, mode RenameMode) error {
 	if src.node == dst.node && src.name == dst.name {
 		return nil
 	}
+	if src.dir.within(dst.node) {
+		return errNotEmpty // of the source, whatever kind that is
+	}
 	if mode == Exchange {
 		m.exchange(src, dst)
 		return nil
