@@ -30,9 +30,6 @@ mid-transfer. Each step is checked by comparing the disks. DIR is not changed.`,
 }
 
 func runDemo(ctx context.Context, a *app, o demo.Options) error {
-	if a.json {
-		return badUsage("demo: is for people to watch; it has no --json form, its exit code says whether all held")
-	}
 	if o.Dir != "" {
 		dir, err := a.absolute(o.Dir)
 		if err != nil {
@@ -40,6 +37,6 @@ func runDemo(ctx context.Context, a *app, o demo.Options) error {
 		}
 		o.Dir = dir
 	}
-	o.Out, o.Colour = a.Out, a.colour(a.Out)
+	o.Out, o.Colour, o.JSON = a.Out, a.colour(a.Out), a.json
 	return demo.Run(ctx, o)
 }

@@ -219,6 +219,27 @@ func (c *Cluster) WaitEqual(ctx context.Context, nodes ...*Node) error {
 	})
 }
 
+// WaitTree waits until the disk of each node holds want. The nodes are looked at in
+// turn, so the caller sees to it that nothing else changes them meanwhile.
+func WaitTree(ctx context.Context, want Tree, nodes ...*Node) error {
+	for _, n := range nodes {
+		err := Until(ctx, "the disk of "+n.Name, func() error {
+			t, err := Snapshot(n.Tree)
+			if err != nil {
+				return err
+			}
+			if d := Diff(want, t); len(d) > 0 {
+				return errors.New(Summary(d))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Until tries f, more and more slowly, until it returns nil. When ctx ends first
 // the error says what was waited for and what f said last.
 func Until(ctx context.Context, what string, f func() error) error {

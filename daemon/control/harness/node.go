@@ -213,6 +213,9 @@ func (n *Node) end(p *process, sig os.Signal) {
 	n.cluster.net.setPID(n.Name, 0)
 }
 
+// PID returns the daemon's process ID, 0 if it does not run.
+func (n *Node) PID() int { return int(n.pid.Load()) }
+
 // Tail returns the last lines of the node's log.
 func (n *Node) Tail(lines int) string {
 	b, err := os.ReadFile(n.LogPath())

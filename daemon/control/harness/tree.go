@@ -78,6 +78,9 @@ func readEntry(p string, buf []byte) (e Entry, err error) {
 	return e, err
 }
 
+// Sum returns the BLAKE3-256 of b.
+func Sum(b []byte) [32]byte { return blake3.Sum256(b) }
+
 // SumFile returns the BLAKE3-256 of a file; buf may be nil.
 func SumFile(p string, buf []byte) (sum [32]byte, err error) {
 	f, err := os.Open(p)
