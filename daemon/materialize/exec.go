@@ -155,8 +155,14 @@ func (c *commit) displaced(g *guard, in *intent, p id.Path) error {
 
 // putBack returns what was taken from path wrongly and now is at p. cause is why.
 func (c *commit) putBack(in *intent, p, path id.Path, cause error) error {
-	if err := c.rename(p, path, vfs.NoReplace); err != nil {
+	switch err := c.rename(p, path, vfs.NoReplace); {
+	case err == nil:
+	case classify(err) == Raced && (!in.lifted || classify(cause) != Failed):
 		c.giveBack(in, p, path)
+	default:
+		// Nothing may be left absent that the user did not remove: it would be taken
+		// for his delete. Recover tries again, and finds the rest of the batch.
+		c.fatal = fmt.Errorf("put %q back to %q: %w", p, path, errors.Join(cause, err))
 	}
 	return cause
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sort"
 	"strings"
 	"sync"
@@ -259,7 +260,7 @@ func diffTree(got, want map[id.Path]string) string {
 }
 
 // items is what brings the disk from old to want, moves being target -> source.
-func (w *world) items(old, want map[id.Path]meta.Entry, moves map[id.Path]id.Path) []Item {
+func (w *world) diff(old, want map[id.Path]meta.Entry, moves map[id.Path]id.Path) []Item {
 	sources := map[id.Path]bool{}
 	for _, from := range moves {
 		sources[from] = true
@@ -374,3 +375,5 @@ func (r root) ReadDir(p id.Path) ([]string, error) {
 	defer func() { _ = r.FS.Chmod(p, st.Mode) }()
 	return nil, errors.New("unreadable directory in a test")
 }
+
+func longTests() bool { return os.Getenv("LOCKSTEP_LONG") == "1" }

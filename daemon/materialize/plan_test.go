@@ -243,7 +243,7 @@ func TestAnyTreeToAnyTree(t *testing.T) {
 		if rapid.Bool().Draw(rt, "moves known") {
 			moves = before.moves(after)
 		}
-		w.allDone(w.run(w.items(before.entries, after.entries, moves)))
+		w.allDone(w.run(w.diff(before.entries, after.entries, moves)))
 		if d := diffTree(tree(w.t, root{w.user}), w.wanted(after.entries)); d != "" {
 			rt.Fatal(d)
 		}

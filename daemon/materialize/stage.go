@@ -133,7 +133,11 @@ func (x *Executor) open() (vfs.FS, error) {
 		return nil, fmt.Errorf("open folder: %w", err)
 	}
 	for _, d := range []id.Path{tmpDir, keptDir} {
-		if err := fsys.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := fsys.Mkdir(d, 0o700)
+		if err == nil {
+			err = fsys.SyncDir(reserved) // else a power cut takes it with all that is in it
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, errors.Join(fmt.Errorf("open folder: %w", err), fsys.Close())
 		}
 	}
@@ -191,7 +195,14 @@ func (x *Executor) stageAll(ctx context.Context, fsys vfs.FS, s *Staged) error {
 	if group {
 		return fsys.SyncAll()
 	}
-	return nil // s.dir's own names need not be durable
+	for _, st := range s.plan.steps {
+		if st.op == opPut && !st.lifted && st.expect.Kind != vfs.Absent {
+			// Without exchange the old file is moved aside before the stage takes its
+			// place: Recover must be able to tell by the stage how far that came.
+			return fsys.SyncDir(s.dir)
+		}
+	}
+	return nil
 }
 
 // place decides where each stage lies: a subtree staged whole is built in its
