@@ -230,7 +230,7 @@ func TestUp(t *testing.T) {
 	var steps []string
 	w.Node.Init = func(o node.InitOptions) error {
 		steps = append(steps, "init "+o.Name)
-		return os.Mkdir(filepath.Join(o.Home, "identity"), 0o700)
+		return os.WriteFile(filepath.Join(o.Home, "node.json"), nil, 0o600)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.Node.Run = func(ctx context.Context, o node.RunOptions) error {
@@ -275,7 +275,7 @@ func TestDaemon(t *testing.T) {
 		t.Errorf("stderr %q", w.err.String())
 	}
 	home := w.env["LOCKSTEP_HOME"]
-	if err := os.Mkdir(filepath.Join(home, "identity"), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(home, "node.json"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("", "ls") // short: a socket's path is bounded

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/node"
 )
 
 // The exit codes, part of the contract of docs/cli.md.
@@ -36,6 +37,9 @@ var exitCodes = map[control.Code]int{
 func exitCode(err error) int {
 	if err == nil {
 		return exitDone
+	}
+	if errors.Is(err, node.ErrUsage) {
+		return exitUsage
 	}
 	if code, ok := exitCodes[control.CodeOf(err)]; ok {
 		return code

@@ -50,8 +50,9 @@ func (a *app) dataDir() (string, error) {
 	return "", badUsage("no home: $HOME is not set; give --home DIR or set LOCKSTEP_HOME")
 }
 
-// hasNode reports whether a home holds a node already.
+// hasNode reports whether a home holds a node already: its config is written last,
+// so an init or a join that was cut short does not count.
 func hasNode(home string) bool {
-	_, err := os.Stat(filepath.Join(home, "identity"))
+	_, err := os.Stat(filepath.Join(home, "node.json"))
 	return err == nil
 }

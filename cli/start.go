@@ -257,8 +257,12 @@ func addUnlessThere(ctx context.Context, a *app, svc control.Service, r control.
 	if err != nil {
 		return err
 	}
+	real, err := filepath.EvalSymlinks(string(r.Path))
+	if err != nil {
+		real = string(r.Path) // the node says what is wrong with it
+	}
 	for _, f := range list {
-		if f.Subscribed && f.Path == string(r.Path) && (r.Name == "" || r.Name == f.Name) {
+		if f.Subscribed && (f.Path == real || f.Path == string(r.Path)) && (r.Name == "" || r.Name == f.Name) {
 			_, err := fmt.Fprintf(a.Out, "folder %s is synced at %s\n", f.Name, printable(f.Path))
 			return err
 		}

@@ -276,8 +276,8 @@ type Invite struct {
 
 // Step is one time stamp on a path's way from one disk to another.
 type Step struct {
-	// Name is one of: event, settled, hashed, queued, proposed, committed, applied,
-	// pulled, staged, placed.
+	// Name is the step: event, settled, hashed, queued, outcome at the author;
+	// arrived, staged, on-disk, recorded at a receiver.
 	Name string    `json:"name"`
 	Time time.Time `json:"time"`
 	// Detail says more: the revision, the peer.
