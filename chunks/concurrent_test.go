@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -91,5 +93,57 @@ func TestSyncWithNothingToDo(t *testing.T) {
 	}
 	if _, err := r.Ingest(context.Background(), bytes.NewReader([]byte("x")), 1, Pack); !errors.Is(err, ErrClosed) {
 		t.Errorf("ingest after close: %v", err)
+	}
+}
+
+// TestSyncIsShared: all who come while a sync runs share the next one.
+func TestSyncIsShared(t *testing.T) {
+	t.Parallel()
+	const callers = 20
+	cfs := newCrashFS()
+	r := newRig(t, func(o *Options) { o.fs = cfs })
+	started, release := make(chan struct{}), make(chan struct{})
+	var syncs atomic.Int32
+	cfs.setFail(func(op, _ string) error {
+		if op == "sync" && syncs.Add(1) == 1 {
+			close(started)
+			<-release
+		}
+		return nil
+	})
+	r.ingest(noise(0, 1000), Pack)
+	var eg errgroup.Group
+	eg.Go(func() error { return r.Sync(context.Background()) })
+	<-started
+	for i := range callers {
+		f := r.ingest(noise(i+1, 1000), Pack)
+		eg.Go(func() error {
+			if err := r.Sync(context.Background()); err != nil {
+				return err
+			}
+			if _, ok, err := r.kv.Get(packKey(key{Chunk, f.Content})); !ok || err != nil {
+				return errors.New("synced without a row")
+			}
+			return nil
+		})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	for joined := 0; joined < callers; runtime.Gosched() {
+		r.group.mu.Lock()
+		if r.group.next != nil {
+			joined = r.group.next.callers
+		}
+		r.group.mu.Unlock()
+	}
+	cancel()
+	if err := r.Sync(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that may leave: %v", err)
+	}
+	close(release)
+	if err := eg.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := syncs.Load(); n != 2 {
+		t.Errorf("%d fsyncs, want 2", n)
 	}
 }

@@ -34,11 +34,18 @@ func newCrashFS() *crashFS {
 
 func (c *crashFS) hit(op, name string) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.fail != nil {
-		return c.fail(op, name)
+	fail := c.fail
+	c.mu.Unlock()
+	if fail != nil {
+		return fail(op, name)
 	}
 	return nil
+}
+
+func (c *crashFS) setFail(fail func(op, name string) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = fail
 }
 
 type crashFile struct {
@@ -250,20 +257,16 @@ func TestFailedSyncBreaksTheStore(t *testing.T) {
 		boom := errors.New("disk on fire")
 		b := noise(1, 100000)
 		f := r.ingest(b, Pack)
-		cfs.mu.Lock()
-		cfs.fail = func(o, _ string) error {
+		cfs.setFail(func(o, _ string) error {
 			if o == op {
 				return boom
 			}
 			return nil
-		}
-		cfs.mu.Unlock()
+		})
 		if err := r.Sync(ctx); !errors.Is(err, boom) || !errors.Is(err, ErrBroken) {
 			t.Fatalf("sync: %v", err)
 		}
-		cfs.mu.Lock()
-		cfs.fail = nil // the next fsync would succeed, as kernels have it
-		cfs.mu.Unlock()
+		cfs.setFail(nil) // the next fsync would succeed, as kernels have it
 		if err := r.Sync(ctx); !errors.Is(err, ErrBroken) {
 			t.Errorf("second sync: %v", err)
 		}
@@ -295,26 +298,51 @@ func TestDiskFullPasses(t *testing.T) {
 	a, b := noise(1, 50000), noise(2, 50000)
 	fa := r.ingest(a, Pack)
 	for _, op := range []string{"write", "create"} {
-		cfs.mu.Lock()
-		cfs.fail = func(o, _ string) error {
+		cfs.setFail(func(o, _ string) error {
 			if o == op {
 				return syscall.ENOSPC
 			}
 			return nil
-		}
-		cfs.mu.Unlock()
+		})
 		if _, err := r.Ingest(context.Background(), bytes.NewReader(b), int64(len(b)), Pack); !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("%s on a full disk: %v", op, err)
 		}
 	}
-	cfs.mu.Lock()
-	cfs.fail = nil
-	cfs.mu.Unlock()
+	cfs.setFail(nil)
 	fb := r.ingest(b, Pack)
 	r.sync()
 	r.reopen()
 	r.mustHold(fa, a)
 	r.mustHold(fb, b)
+}
+
+// TestLocationsSurviveAPowerCut: they have no source but the index.
+func TestLocationsSurviveAPowerCut(t *testing.T) {
+	t.Parallel()
+	mem := pvfs.NewCrashableMem()
+	db, err := kv.Open("kv", kv.Options{FS: mem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := &memFiles{}
+	r := &rig{t: t, files: files, o: Options{Dir: filepath.Join(t.TempDir(), "packs"), KV: db, Files: files}}
+	r.open()
+	b := noise(1, 5000)
+	files.set(3, b)
+	f := r.ingest(b, Locate(3)) // one chunk: no node goes to a pack
+	r.sync()
+	clone := mem.CrashClone(pvfs.CrashCloneCfg{})
+	if err := errors.Join(r.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if r.o.KV, err = kv.Open("kv", kv.Options{FS: clone}); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	r.mustHold(f, b)
+	if err := errors.Join(r.Close(), r.o.KV.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestKilledBetweenPackAndIndex(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 //	C p kind ID[32]               -> pack u32, offset u32, stored u32, raw u32, flags u8
 //	C l ID[32] file u64 offset u64 -> length u32
 //	C f file u64 offset u64        -> ID[32], length u32
+//	C v                            -> version u8 = 1 of these rows
 //	C k pack u32                   -> watermark u64: all records below it have rows
 //
 // Invariant: a C p row is written only after the fsync of the pack bytes that it
@@ -25,6 +26,9 @@ const (
 	prefixLocation = "Cl"
 	prefixFile     = "Cf"
 	prefixMark     = "Ck"
+	keyFormat      = "Cv"
+
+	formatIndex = 1
 )
 
 // key names an object.

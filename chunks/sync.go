@@ -17,8 +17,9 @@ type syncGroup struct {
 }
 
 type syncRound struct {
-	done chan struct{} // closed when err is set
-	err  error
+	done    chan struct{} // closed when err is set
+	err     error
+	callers int // guarded by syncGroup.mu; for tests
 }
 
 // Sync makes durable everything that was added by calls that had returned
@@ -29,6 +30,7 @@ func (s *Store) Sync(ctx context.Context) error {
 	g.mu.Lock()
 	r := g.next
 	if r != nil {
+		r.callers++
 		g.mu.Unlock()
 		select {
 		case <-r.done:
@@ -37,7 +39,7 @@ func (s *Store) Sync(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	r = &syncRound{done: make(chan struct{})}
+	r = &syncRound{done: make(chan struct{}), callers: 1}
 	g.next = r
 	g.mu.Unlock()
 
@@ -114,6 +116,10 @@ func (s *Store) syncRound() error {
 	}
 	// Pack rows need no sync of their own: Open finds what they would say behind
 	// the watermark, which is in the same batch. Location rows have no other source.
+	if rows {
+		// An empty batch would not reach the log, nor sync what is in it already.
+		b.Set([]byte(keyFormat), []byte{formatIndex})
+	}
 	s.rowMu.Lock()
 	err := b.Commit(rows)
 	s.rowMu.Unlock()
