@@ -128,3 +128,8 @@ type blocked struct {
 	reason string
 	scan   uint64 // number of the scan or look that saw it last
 }
+
+// NeverSynced reports whether a reason of BlockedPath is about a kind that is
+// never synced (a special file, a mount point), rather than about something that
+// the user can mend.
+func NeverSynced(reason string) bool { return reason == reasonSpecial || reason == reasonMount }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ func New(o Options) *Watcher {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Root = filepath.Clean(o.Root)
 	if o.ScanEvery == 0 {
 		o.ScanEvery = 5 * time.Minute
 	}
@@ -83,7 +85,7 @@ func (w *Watcher) Flush(ctx context.Context) error {
 				done <- err
 				return
 			}
-			l.flushes = append(l.flushes, flush{mark: l.m.Mark(), done: done, ctx: ctx})
+			l.flushes = append(l.flushes, flush{mark: l.m.Mark(), since: time.Now(), done: done, ctx: ctx})
 		})
 	})
 }
@@ -142,13 +144,19 @@ func (w *Watcher) block(p id.Path, reason string, scan uint64) bool {
 	return old.reason != reason
 }
 
-// unblock takes a path off the list and reports whether it was on it.
-func (w *Watcher) unblock(p id.Path) bool {
+// unblock takes a path off the list.
+func (w *Watcher) unblock(p id.Path) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, was := w.blocked[p]
 	delete(w.blocked, p)
-	return was
+}
+
+// isBlocked reports whether a path is on the list.
+func (w *Watcher) isBlocked(p id.Path) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, is := w.blocked[p]
+	return is
 }
 
 // unblockWithin takes off what is within dir, save what a scan numbered since or

@@ -1,0 +1,147 @@
+package watcher
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/watcher/settle"
+)
+
+// lookParallel is how many paths make it worth looking from several goroutines.
+const lookParallel = 64
+
+// look looks at the paths that have been quiet.
+func (l *loop) look() {
+	if l.fatal != nil {
+		return
+	}
+	due := l.m.Due(time.Now(), lookBatch)
+	if len(due) == 0 {
+		return
+	}
+	l.withFS(func(f vfs.FS) error {
+		looks := l.lookAt(f, due)
+		now := time.Now()
+		for i, p := range due {
+			if looks[i].err != nil {
+				return looks[i].err
+			}
+			l.looked(p, looks[i], now)
+		}
+		return nil
+	})
+}
+
+// glance is what one look at a path gave.
+type glance struct {
+	settle.Look
+	recorded vfs.Stat
+	same     bool  // as recorded: nothing to report
+	err      error // the index failed
+}
+
+func (l *loop) lookAt(f vfs.FS, due []id.Path) []glance {
+	looks := make([]glance, len(due))
+	workers := 1
+	if len(due) >= lookParallel {
+		workers = l.pool.max
+	}
+	var next atomic.Int64
+	var g sync.WaitGroup
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(due); i = int(next.Add(1)) - 1 {
+			looks[i] = l.w.glance(f, due[i])
+		}
+	}
+	for range workers - 1 {
+		g.Go(work)
+	}
+	work()
+	g.Wait()
+	return looks
+}
+
+// looked takes the result of a look.
+func (l *loop) looked(p id.Path, g glance, now time.Time) {
+	if g.Stat.Kind == vfs.Absent && g.Blocked == "" {
+		l.w.unblockWithin(p, l.scans+1)
+		l.table.drop(p)
+	} else if g.Blocked != "" {
+		if !l.w.block(p, g.Blocked, l.scans) {
+			l.m.Drop(p, now) // told before
+			return
+		}
+	} else if g.Stat.Kind != vfs.Dir {
+		l.w.unblock(p)
+	} else if l.w.isBlocked(p) || g.recorded.Kind == vfs.Dir && g.Stat.Mode != g.recorded.Mode {
+		l.startScan(p, false, nil) // it may have become readable, or not
+	}
+	if g.same {
+		l.m.Drop(p, now)
+		return
+	}
+	l.m.Looked(p, g.Look, now)
+}
+
+// glance looks at one path.
+func (w *Watcher) glance(f vfs.FS, p id.Path) (g glance) {
+	st, err := f.Lstat(p)
+	if err != nil && !errors.Is(err, vfs.ErrEscape) { // with a symlink above it p is not there
+		g.Blocked = blockReason(err)
+		return g
+	}
+	var had bool
+	if g.recorded, had, g.err = w.o.Known.Lookup(p); g.err != nil {
+		g.err = indexError(p, g.err)
+		return g
+	}
+	g.Stat, g.Known = st, had && g.recorded.Kind == vfs.File
+	g.same = had && g.recorded.Same(st) || !had && st.Kind == vfs.Absent
+	switch {
+	case g.same:
+	case st.Kind == vfs.Other:
+		g.Blocked = reasonSpecial
+	case st.Kind == vfs.File:
+		w.probe(f, p, &g)
+	}
+	return g
+}
+
+// probe asks whether somebody has the file open for writing.
+func (w *Watcher) probe(f vfs.FS, p id.Path, g *glance) {
+	h, err := f.Open(p)
+	switch {
+	case err == nil:
+	case errors.Is(err, vfs.ErrBusy): // another program's write lease
+		g.Probe = settle.Held
+		return
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, vfs.ErrNotSupported), errors.Is(err, vfs.ErrEscape):
+		g.Probe = settle.Unknown // it changed since: look again
+		return
+	default:
+		g.Blocked = blockReason(err)
+		return
+	}
+	defer h.Close()
+	lease, err := h.Lease()
+	if errors.Is(err, vfs.ErrBusy) {
+		g.Probe = settle.Held
+		return
+	}
+	if err != nil {
+		g.Probe = settle.Unknown
+		return
+	}
+	st, err := h.Stat()
+	lease.Release()
+	if err != nil || st.Ino != g.Stat.Ino {
+		g.Probe = settle.Unknown
+		return
+	}
+	g.Stat, g.Probe = st, settle.Closed
+}
