@@ -185,7 +185,7 @@ func (r *rootFS) Open(p id.Path) (Handle, error) {
 		case k != File:
 			return errors.Join(ErrNotSupported, errors.New("is a "+k.String()))
 		}
-		f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, err := dir.OpenFile(name, os.O_RDONLY|openFlags, 0)
 		if err != nil {
 			return err
 		}

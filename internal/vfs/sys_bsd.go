@@ -15,6 +15,9 @@ import (
 // returns the filesystem below it. See OpenReal on Linux for the lifetime.
 func OpenReal(dir string) (FS, error) { return openRoot(dir) }
 
+// openFlags keeps a FIFO from holding an open.
+const openFlags = syscall.O_NONBLOCK
+
 func statOf(fi fs.FileInfo) Stat {
 	s := basicStat(fi)
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {

@@ -11,6 +11,9 @@ import (
 
 // What the portable implementation needs of the system.
 
+// openFlags keeps a FIFO from holding an open.
+const openFlags = syscall.O_NONBLOCK
+
 func statOf(fi fs.FileInfo) Stat {
 	s := basicStat(fi)
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {

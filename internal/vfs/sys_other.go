@@ -12,6 +12,8 @@ import (
 // returns the filesystem below it. See OpenReal on Linux for the lifetime.
 func OpenReal(dir string) (FS, error) { return openRoot(dir) }
 
+const openFlags = 0
+
 func statOf(fi fs.FileInfo) Stat { return basicStat(fi) }
 
 func setFileMTime(*os.File, time.Time) error { return ErrNotSupported }

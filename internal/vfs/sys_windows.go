@@ -12,6 +12,9 @@ import (
 // returns the filesystem below it. See OpenReal on Linux for the lifetime.
 func OpenReal(dir string) (FS, error) { return openRoot(dir) }
 
+// openFlags: there are no FIFOs in directories here.
+const openFlags = 0
+
 // statOf has neither inode nor device: FileInfo does not carry them here, and
 // os.SameFile is what compares identities.
 func statOf(fi fs.FileInfo) Stat { return basicStat(fi) }
