@@ -61,6 +61,7 @@ func TestFunctionLength(t *testing.T) {
 // helpers, NAMEtest, never does.
 var noDesign = map[string]string{
 	"cli/lockstep": "main, a few lines",
+	"daemon/e2e":   "tests alone; its package comment says how to run them",
 }
 
 // TestPages: a DESIGN.md that names its invariant, beside each package that the
