@@ -167,9 +167,9 @@ func (r *rig) checkRows() {
 
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
-	rounds := 100
-	if testing.Short() {
-		rounds = 20
+	rounds := 40
+	if os.Getenv("LOCKSTEP_LONG") != "" {
+		rounds = 1000
 	}
 	for seed := range rounds {
 		powerCut(t, uint64(seed))
