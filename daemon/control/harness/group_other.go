@@ -4,4 +4,4 @@ package harness
 
 import "syscall"
 
-func ownGroup() *syscall.SysProcAttr { return nil }
+func procAttr(uint32) *syscall.SysProcAttr { return nil }

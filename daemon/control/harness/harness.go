@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,9 @@ type Options struct {
 	LogLevel string
 	// Env is added to each process's environment.
 	Env []string
+	// UID runs the processes as this user, where it is not 0 and we are root. The
+	// caller sees to it that the binary can be executed by that user.
+	UID uint32
 	// StartTimeout bounds the start of a daemon; 0 is 30 s.
 	StartTimeout time.Duration
 }
@@ -61,6 +65,11 @@ func New(o Options) (*Cluster, error) {
 	}
 	if o.LogLevel == "" {
 		o.LogLevel = "info"
+	}
+	if o.UID != 0 {
+		if err := os.Chown(o.Dir, int(o.UID), -1); err != nil {
+			return nil, err
+		}
 	}
 	return &Cluster{opts: o, net: newNetwork()}, nil
 }
@@ -110,6 +119,9 @@ func (c *Cluster) New(name string) (*Node, error) {
 	dir := filepath.Join(c.opts.Dir, name)
 	n := &Node{Name: name, Home: filepath.Join(dir, "home"), Tree: filepath.Join(dir, "tree"), cluster: c}
 	if err := os.MkdirAll(n.Tree, 0o755); err != nil {
+		return nil, err
+	}
+	if err := c.Own(dir); err != nil {
 		return nil, err
 	}
 	if !c.opts.Direct {
@@ -273,6 +285,7 @@ func (c *Cluster) Run(ctx context.Context, dir string, args ...string) (Result, 
 		cmd.Dir = c.opts.Dir
 	}
 	cmd.Env = c.env()
+	cmd.SysProcAttr = procAttr(c.opts.UID)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err := cmd.Run()
@@ -282,6 +295,19 @@ func (c *Cluster) Run(ctx context.Context, dir string, args ...string) (Result, 
 		return r, nil
 	}
 	return r, err
+}
+
+// Own gives everything below a directory to Options.UID, if that is set.
+func (c *Cluster) Own(dir string) error {
+	if c.opts.UID == 0 {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(p, int(c.opts.UID), -1)
+	})
 }
 
 // env is the environment of every process: ours without what would lead to

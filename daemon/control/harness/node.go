@@ -87,7 +87,7 @@ func (n *Node) Start(ctx context.Context, env ...string) error {
 	}
 	cmd := exec.Command(n.cluster.opts.Binary, "--home", n.Home, "daemon", "--log-level", n.cluster.opts.LogLevel)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = n.cluster.opts.Dir, append(n.cluster.env(), env...), log, log
-	cmd.SysProcAttr = ownGroup() // a ^C at the terminal is for us, who then end it
+	cmd.SysProcAttr = procAttr(n.cluster.opts.UID) // in a group of its own: a ^C at the terminal is for us, who then end it
 	if err := cmd.Start(); err != nil {
 		log.Close()
 		return err

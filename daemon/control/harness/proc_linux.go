@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -15,8 +14,6 @@ const canTellProcesses = true
 
 // clockTick is the unit of CPU times in /proc: 1/100 s on every Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
-
-func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // processUsage reads /proc/PID/status and /proc/PID/stat.
 func processUsage(pid int) (u Usage, err error) {
