@@ -21,7 +21,7 @@ const (
 )
 
 // link is what this node knows of one other member. Peers.mu guards the fields
-// that are not said to be otherwise.
+// that are not said to be otherwise; the membership is not asked under it.
 type link struct {
 	node    id.Node
 	streams *semaphore.Weighted // requests for objects; its own lock
@@ -57,6 +57,9 @@ func (p *Peers) alive(l *link, now time.Time) bool {
 func (p *Peers) Online(node id.Node) bool {
 	if node == p.transport.Self() {
 		return true
+	}
+	if !p.transport.IsMember(node) {
+		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,13 +130,13 @@ func (p *Peers) notify() {
 // and not as an answer.
 func (p *Peers) heard(node id.Node, h Heartbeat, own bool) {
 	h.Node = node
+	if !p.transport.IsMember(node) {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.links[node]
 	if l == nil {
-		if !p.transport.IsMember(node) {
-			return
-		}
 		l = newLink(node)
 		p.links[node] = l
 	}
@@ -195,11 +198,10 @@ func (p *Peers) sync() []*link {
 // off, those of prefer first.
 func (p *Peers) candidates(prefer []id.Node) []candidate {
 	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var out []candidate
+	p.mu.Lock()
 	for n, l := range p.links {
-		if !p.alive(l, now) || now.Before(l.until) || !p.transport.IsMember(n) {
+		if !p.alive(l, now) || now.Before(l.until) {
 			continue
 		}
 		rank := 1
@@ -208,6 +210,8 @@ func (p *Peers) candidates(prefer []id.Node) []candidate {
 		}
 		out = append(out, candidate{link: l, rank: rank})
 	}
+	p.mu.Unlock()
+	out = slices.DeleteFunc(out, func(c candidate) bool { return !p.transport.IsMember(c.link.node) })
 	slices.SortStableFunc(out, func(a, b candidate) int { return a.rank - b.rank })
 	return out[:min(len(out), maxCandidates)]
 }
