@@ -53,6 +53,39 @@ func (s *Store) Sync(ctx context.Context) error {
 	return r.err
 }
 
+// dirtyPack is a pack with bytes below end that a round makes durable.
+type dirtyPack struct {
+	*packWriter
+	end    int64
+	sealed bool
+}
+
+// unsynced is what one round makes durable.
+type unsynced struct {
+	packs  []dirtyPack
+	newDir bool // a pack was made
+	rows   bool // location rows were written
+}
+
+// collect takes what is there now; fresh becomes syncing.
+func (s *Store) collect() (u unsynced) {
+	s.app.mu.Lock()
+	defer s.app.mu.Unlock()
+	for _, w := range s.app.sealed {
+		u.packs = append(u.packs, dirtyPack{w, w.end, true})
+	}
+	if w := s.app.active; w != nil && w.end > w.synced {
+		u.packs = append(u.packs, dirtyPack{w, w.end, false})
+	}
+	s.app.sealed = nil
+	u.newDir, s.app.newDir = s.app.newDir, false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.syncing, s.fresh = s.fresh, make(map[key]place)
+	u.rows, s.unsyncedRows = s.unsyncedRows, false
+	return u
+}
+
 // syncRound makes durable what is there now: packs, their directory, then the
 // index rows, in this order.
 func (s *Store) syncRound() error {
@@ -62,79 +95,18 @@ func (s *Store) syncRound() error {
 		}
 		return err
 	}
-	type dirty struct {
-		*packWriter
-		end    int64
-		sealed bool
-	}
-	var packs []dirty
-	s.app.mu.Lock()
-	for _, w := range s.app.sealed {
-		packs = append(packs, dirty{w, w.end, true})
-	}
-	if w := s.app.active; w != nil && w.end > w.synced {
-		packs = append(packs, dirty{w, w.end, false})
-	}
-	s.app.sealed = nil
-	newDir := s.app.newDir
-	s.app.newDir = false
-	s.mu.Lock()
-	s.syncing, s.fresh = s.fresh, make(map[key]place)
-	rows := s.unsyncedRows
-	s.unsyncedRows = false
-	s.mu.Unlock()
-	s.app.mu.Unlock()
-	if len(packs) == 0 && !rows && !newDir {
-		s.mu.Lock()
-		s.syncing = nil // empty: an object is only written with its pack
-		s.mu.Unlock()
-		return nil
-	}
-
-	if err := failpoint.Hit("chunks.pack.written"); err != nil {
-		return s.breakDown(err)
-	}
-	for _, p := range packs {
-		if err := p.f.Sync(); err != nil {
-			return s.breakDown(fmt.Errorf("sync pack %q: %w", packName(p.n), err))
+	u := s.collect()
+	if len(u.packs) > 0 || u.rows || u.newDir {
+		if err := s.persist(u); err != nil {
+			return s.breakDown(err)
 		}
-	}
-	if newDir {
-		if err := s.o.fs.SyncDir(s.o.Dir); err != nil {
-			return s.breakDown(fmt.Errorf("sync directory %q: %w", s.o.Dir, err))
-		}
-	}
-	if err := failpoint.Hit("chunks.pack.synced"); err != nil {
-		return s.breakDown(err)
-	}
-	b := s.kv.NewBatch()
-	for k, p := range s.syncing { // only this round writes the map
-		b.Set(packKey(k), p.encode())
-	}
-	for _, p := range packs {
-		b.Set(markKey(p.n), markValue(p.end))
-	}
-	// Pack rows need no sync of their own: Open finds what they would say behind
-	// the watermark, which is in the same batch. Location rows have no other source.
-	if rows {
-		// An empty batch would not reach the log, nor sync what is in it already.
-		b.Set([]byte(keyFormat), []byte{formatIndex})
-	}
-	s.rowMu.Lock()
-	err := b.Commit(rows)
-	s.rowMu.Unlock()
-	if err != nil {
-		return s.breakDown(fmt.Errorf("write chunk index: %w", err))
-	}
-	if err := failpoint.Hit("chunks.index.written"); err != nil {
-		return s.breakDown(err)
 	}
 	s.mu.Lock()
 	s.syncing = nil
 	s.mu.Unlock()
 	s.app.mu.Lock()
 	defer s.app.mu.Unlock()
-	for _, p := range packs {
+	for _, p := range u.packs {
 		p.synced = p.end
 		if p.sealed {
 			if err := p.f.Close(); err != nil {
@@ -144,6 +116,46 @@ func (s *Store) syncRound() error {
 		}
 	}
 	return nil
+}
+
+// persist does the writing of a round.
+func (s *Store) persist(u unsynced) error {
+	if err := failpoint.Hit("chunks.pack.written"); err != nil {
+		return err
+	}
+	for _, p := range u.packs {
+		if err := p.f.Sync(); err != nil {
+			return fmt.Errorf("sync pack %q: %w", packName(p.n), err)
+		}
+	}
+	if u.newDir {
+		if err := s.o.fs.SyncDir(s.o.Dir); err != nil {
+			return fmt.Errorf("sync directory %q: %w", s.o.Dir, err)
+		}
+	}
+	if err := failpoint.Hit("chunks.pack.synced"); err != nil {
+		return err
+	}
+	b := s.kv.NewBatch()
+	for k, p := range s.syncing { // only the round that runs writes the map
+		b.Set(packKey(k), p.encode())
+	}
+	for _, p := range u.packs {
+		b.Set(markKey(p.n), markValue(p.end))
+	}
+	if u.rows {
+		// An empty batch would not reach the log, nor sync what is in it already.
+		b.Set([]byte(keyFormat), []byte{formatIndex})
+	}
+	// Pack rows need no sync of their own: Open finds what they would say behind
+	// the watermark, which is in the same batch. Location rows have no other source.
+	s.rowMu.Lock()
+	err := b.Commit(u.rows)
+	s.rowMu.Unlock()
+	if err != nil {
+		return fmt.Errorf("write chunk index: %w", err)
+	}
+	return failpoint.Hit("chunks.index.written")
 }
 
 // breakDown ends all writing: after a failed fsync the kernel may have dropped
