@@ -44,13 +44,13 @@ type Puller interface {
 type Request struct {
 	File chunks.File
 	To   File
-	// Resume: To holds bytes of an earlier attempt; what verifies is kept.
-	Resume bool
+	// Old, if not nil, holds bytes of an earlier attempt at the same file: chunks
+	// that verify are copied from it.
+	Old io.ReaderAt
 }
 
 // File is what is written: a new, empty file.
 type File interface {
-	io.ReaderAt
 	io.WriterAt
 	Truncate(size int64) error
 }
@@ -70,7 +70,8 @@ type Filler struct {
 // file is complete; one that matches chunks.ErrMissing says that nobody
 // reachable has an object. Files that failed hold anything.
 func (f *Filler) Fill(ctx context.Context, reqs []Request) []error {
-	r := &run{f: f, reqs: reqs, errs: make([]error, len(reqs))}
+	r := &run{f: f, reqs: reqs, errs: make([]error, len(reqs)), read: f.Store.Reader()}
+	defer r.read.Close()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(windows)
 	for i := range reqs {
@@ -148,18 +149,18 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 		if err != nil {
 			return err
 		}
-		if req.Resume {
+		if p.Zero {
+			r.progress(p.Len)
+			continue
+		}
+		if req.Old != nil {
 			have, err := r.resumed(i, p)
 			if err != nil {
 				return err
 			}
 			if have {
-				r.progress(p.Len)
 				continue
 			}
-		} else if p.Zero {
-			r.progress(p.Len)
-			continue
 		}
 		if p.Local {
 			done, err := r.local(ctx, i, p)
@@ -181,21 +182,28 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 	return nil
 }
 
-// resumed reports whether an earlier attempt left the chunk's bytes in place.
+// resumed copies a chunk from an earlier attempt, if that has it.
 func (r *run) resumed(i int, p chunks.Piece) (bool, error) {
 	if cap(r.buf) < p.Len {
 		r.buf = make([]byte, p.Len)
 	}
 	b := r.buf[:p.Len]
-	if _, err := r.reqs[i].To.ReadAt(b, p.Offset); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := r.reqs[i].Old.ReadAt(b, p.Offset); err != nil {
+		return false, nil // too short, or not readable: it is pulled
+	}
+	if chunks.Sum(chunks.Chunk, b) != p.ID {
+		return false, nil
+	}
+	if _, err := r.reqs[i].To.WriteAt(b, p.Offset); err != nil {
 		return false, err
 	}
-	return chunks.Sum(chunks.Chunk, b) == p.ID, nil
+	r.progress(p.Len)
+	return true, nil
 }
 
 // local copies a chunk from this disk; false means that it must be pulled.
 func (r *run) local(ctx context.Context, i int, p chunks.Piece) (bool, error) {
-	data, err := r.f.Store.Get(ctx, p.ID, chunks.Chunk, r.buf)
+	data, err := r.read.Get(ctx, p.ID, chunks.Chunk, r.buf)
 	if errors.Is(err, chunks.ErrMissing) {
 		return false, nil
 	}

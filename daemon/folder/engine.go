@@ -57,6 +57,9 @@ type Engine struct {
 	kick  chan struct{} // asks the follower to look again; capacity 1
 	pack  chan struct{} // asks the packer to look again; capacity 1
 
+	// tick is how old a ctime must be before the file is hashed; set by prepare.
+	tick time.Duration
+
 	// mu is the folder's decision lock: its holder may decide from rows, queue and
 	// disk, and move files. Lock order: mu, then the lane's, then st.mu.
 	mu sync.Mutex
@@ -133,6 +136,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := e.exec.Recover(ctx); err != nil {
 		return fmt.Errorf("finish interrupted changes of %q: %w", e.o.Root, err)
 	}
+	e.measureClock()
 	if err := e.loadQueue(); err != nil {
 		return err
 	}

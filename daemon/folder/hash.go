@@ -61,6 +61,9 @@ func (e *Engine) hashOne(ctx context.Context, f vfs.FS, fd *found) error {
 		fd.again, fd.problem = true, err
 		return nil
 	}
+	if err := e.ripen(ctx, before); err != nil {
+		return err
+	}
 	if before.Size >= chunks.LocateBytes {
 		fd.file = e.o.Local.NewFile()
 		b := e.o.Local.NewBatch()

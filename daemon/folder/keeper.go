@@ -24,7 +24,7 @@ type content struct{ e *Engine }
 func (c content) Fill(ctx context.Context, reqs []materialize.FillRequest) []error {
 	in := make([]fetch.Request, len(reqs))
 	for i, r := range reqs {
-		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Resume: r.Resume}
+		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Old: r.Old}
 	}
 	errs := c.e.fill.Fill(ctx, in)
 	for i, err := range errs {

@@ -10,6 +10,7 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/trace"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher"
 )
 
 // BlockedError says which paths a wait cannot wait for.
@@ -69,13 +70,19 @@ func (e *Engine) Wait(ctx context.Context) (id.Revision, error) {
 // WaitFor returns when the revision, or a later one, is on the disk.
 func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 	e.lookAgain()
+	var unreadable []Blocked
+	for _, b := range e.watch.Blocked() {
+		if !neverSynced(b) {
+			unreadable = append(unreadable, Blocked{b.Path, b.Reason})
+		}
+	}
 	return e.until(ctx, func() (bool, error) {
 		e.st.mu.Lock()
 		defer e.st.mu.Unlock()
 		if e.st.head.Revision < want {
 			return false, nil
 		}
-		var blocked []Blocked
+		blocked := slices.Clone(unreadable)
 		waiting := false
 		for p, d := range e.st.later {
 			if d.blocked != "" {
@@ -170,12 +177,15 @@ func (e *Engine) Root() string { return e.o.Root }
 // NeverSynced lists what is in the folder and of a kind that is never synced.
 func (e *Engine) NeverSynced() (out []Blocked) {
 	for _, b := range e.watch.Blocked() {
-		if b.Never {
+		if neverSynced(b) {
 			out = append(out, Blocked{b.Path, b.Reason})
 		}
 	}
 	return out
 }
+
+// neverSynced tells kinds that are never synced from what cannot be read.
+func neverSynced(b watcher.BlockedPath) bool { return watcher.NeverSynced(b.Reason) }
 
 // Blocked is a path that is not in sync, and why time alone will not mend it.
 type Blocked struct {

@@ -30,13 +30,16 @@ func (b backend) Propose(ctx context.Context, from id.Node, env meta.Envelope, b
 	out, err := b.n.raft.Propose(ctx, env, body)
 	var not *raftnode.NotLeaderError
 	if errors.As(err, &not) {
-		return out, not.Leader, err
+		return out, not.Leader, fmt.Errorf("%w: %w", peers.ErrNotLeader, err)
 	}
 	return out, b.n.self, err
 }
 
 // Heartbeat tells how far this node is.
 func (b backend) Heartbeat(from id.Node, _ peers.Heartbeat) peers.Heartbeat { return b.n.heartbeat() }
+
+// State is what this node tells the others of itself.
+func (b backend) State() peers.Heartbeat { return b.n.heartbeat() }
 
 // heartbeat is what this node tells the others every second.
 func (n *Node) heartbeat() peers.Heartbeat {
@@ -136,3 +139,12 @@ func (l locations) OpenLocation(file uint64) (chunks.LocationFile, error) {
 
 // errUnknownFile is for a location whose folder is not running: it may come back.
 var errUnknownFile = errors.New("the folder of this location is not open")
+
+// appliedAt is how far a member's state machine is, as it last said.
+func (n *Node) appliedAt(m id.Node) uint64 {
+	h, ok := n.peers.Last(m)
+	if !ok {
+		return 0
+	}
+	return h.AppliedIndex
+}

@@ -81,7 +81,7 @@ func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.
 	if err != nil {
 		return nil, err
 	}
-	wake, _ := fs.n.peers.Changes()
+	wake, _ := fs.n.peers.Watch()
 	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e := folder.New(folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,

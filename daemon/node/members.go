@@ -44,8 +44,8 @@ func (m *members) IsMember(n id.Node) bool {
 	return ok
 }
 
-// List returns the other members.
-func (m *members) List() []id.Node {
+// Nodes returns the other members: peers.Members.
+func (m *members) Nodes() []id.Node {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	out := make([]id.Node, 0, len(m.nodes))

@@ -81,7 +81,7 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	})
 	n.raft, err = raftnode.Open(raftnode.Options{
 		Dir: h.raft(), Self: n.self, Machine: n.machine, Store: n.metaStore, Stream: n.trans.Raft(),
-		Bootstrap: cfg.First, Online: n.peers.Online, Applied: n.peers.Applied, Log: o.Log,
+		Bootstrap: cfg.First, Online: n.peers.Online, Applied: n.appliedAt, Log: o.Log,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

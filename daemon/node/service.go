@@ -118,7 +118,7 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	for _, b := range in.Blocked {
 		out.Blocked = append(out.Blocked, control.NewBlockedPath(string(b.Path), b.Reason))
 	}
-	w := s.n.peers.Wire(f)
+	w := s.n.peers.Traffic(f)
 	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
 	out.Nodes = s.progress(f, in.OnDisk)
 	return out, nil
@@ -127,7 +127,7 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 // progress is how far each member is with a folder.
 func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNode) {
 	out = append(out, control.FolderNode{Name: s.n.members.name(s.n.self), AppliedRevision: uint64(own), Online: true})
-	for _, m := range s.n.members.List() {
+	for _, m := range s.n.members.Nodes() {
 		h, ok := s.n.peers.Last(m)
 		if !ok {
 			continue
@@ -158,9 +158,11 @@ func state(in folder.Info, quorum bool) control.FolderState {
 
 // freshen asks the leader first, where the user wants that.
 func (s service) freshen(ctx context.Context, linearizable bool) (control.Freshness, error) {
-	f := control.Freshness{LeaderContactS: s.n.raft.LeaderContact().Seconds()}
-	if s.n.raft.IsLeader() {
+	f := control.Freshness{LeaderContactS: -1}
+	if leader := s.n.raft.Leader(); leader == s.n.self {
 		f.LeaderContactS = 0
+	} else if seen := s.n.peers.LastSeen(leader); !seen.IsZero() {
+		f.LeaderContactS = time.Since(seen).Seconds()
 	}
 	if !linearizable {
 		return f, nil
@@ -216,7 +218,7 @@ func (s service) Invite(ctx context.Context, r control.InviteRequest) (control.I
 		return control.Invite{}, errors.New(out.Reason)
 	}
 	t := join.Token{
-		Cluster: s.n.cfg.Cluster, Addresses: []string{s.n.cfg.Advertise}, Inviter: s.n.self, Secret: secret, Role: join.Role(role),
+		Cluster: s.n.cfg.Cluster, Addresses: []string{s.n.cfg.Advertise}, Inviter: s.n.self, Secret: secret, Role: role,
 	}
 	return control.Invite{Token: t.String(), Role: role.String(), Expires: expires}, nil
 }

@@ -247,7 +247,7 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 		return res, err
 	}
 	var online []id.Node
-	for _, m := range s.n.members.List() {
+	for _, m := range s.n.members.Nodes() {
 		if s.n.peers.Online(m) {
 			online = append(online, m)
 		}
@@ -283,7 +283,7 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 // waitOthers waits until every node that keeps the folder has the revision on its
 // disk, and names those that went offline meanwhile.
 func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, nodes []id.Node) (dropped []string, err error) {
-	changed, stop := s.n.peers.Changes()
+	changed, stop := s.n.peers.Watch()
 	defer stop()
 	for _, m := range nodes {
 		for {

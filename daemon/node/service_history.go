@@ -33,8 +33,13 @@ func revision(v *meta.View, f meta.Folder, r control.Rev) (meta.Commit, error) {
 		}
 		want = head.Revision - id.Revision(r.Back)
 	case control.RevTime:
-		if want, err = v.RevisionAt(f.ID, r.Time); err != nil {
+		var later []id.Revision
+		if want, later, err = v.RevisionAt(f.ID, r.Time); err != nil {
 			return head, err
+		}
+		if len(later) > 0 {
+			return head, control.Errorf(control.CodeFailed, "%q is ambiguous: revision %d was stamped by then, but so were earlier clocks' revisions %v", r.Text, want, later).
+				WithHint("name the revision by its number")
 		}
 	default:
 		return head, control.Errorf(control.CodeFailed, "revision %q: tags are not supported yet", r.Text).

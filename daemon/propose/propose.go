@@ -210,7 +210,7 @@ func Decode(body []byte) (meta.Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	return meta.DecodeCommand(b)
+	return b.Command()
 }
 
 // sleep pauses; false means that ctx ended. wake, if not nil, ends it early.
