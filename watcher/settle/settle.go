@@ -2,8 +2,6 @@ package settle
 
 import (
 	"container/heap"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -82,7 +80,7 @@ type entry struct {
 	heldAt time.Time
 	seen   bool // Stat is of an earlier look
 	event  time.Time
-	looked time.Time // zero before the first look
+	looked time.Time // zero before the first look; a requeued path has been looked at
 	blind  time.Duration
 	due    time.Time
 	index  int // in the queue
@@ -108,7 +106,7 @@ func (m *Machine) Touch(p id.Path, now time.Time) {
 func (m *Machine) Requeue(s Settled, now time.Time) {
 	e := m.entries[s.Path]
 	if e == nil {
-		e = &entry{Settled: Settled{Path: s.Path, Number: s.Number, First: s.First}}
+		e = &entry{Settled: Settled{Path: s.Path, Number: s.Number, First: s.First}, looked: now}
 		m.add(e, now)
 	}
 	e.tries = min(max(e.tries, s.tries)+1, maxTries)
@@ -336,126 +334,4 @@ func (m *Machine) Hashed(p id.Path, took time.Duration, at time.Time) {
 		m.unsettle(e)
 		m.settle(e, at)
 	}
-}
-
-// Hold keeps batches open until Release, but not longer than CloseAfter: more
-// that belongs to the same change is being looked for.
-func (m *Machine) Hold() { m.holds++ }
-
-// Release undoes one Hold.
-func (m *Machine) Release() { m.holds-- }
-
-// Close returns a batch if there is one to be closed, in byte order of the paths.
-// Its paths are no longer dirty.
-func (m *Machine) Close(now time.Time) []Settled {
-	due, any := m.closeAt()
-	if !any || due.After(now) {
-		return nil
-	}
-	out := make([]Settled, 0, m.settled)
-	for _, e := range m.entries {
-		if e.phase == settled {
-			out = append(out, e.Settled)
-		}
-	}
-	slices.SortFunc(out, func(a, b Settled) int { return strings.Compare(string(a.Path), string(b.Path)) })
-	out = out[:min(len(out), m.c.MaxBatch)]
-	for _, s := range out {
-		delete(m.entries, s.Path)
-	}
-	m.settled -= len(out)
-	m.forgetHot(now)
-	return out
-}
-
-// forgetHot drops the back-offs that have passed.
-func (m *Machine) forgetHot(now time.Time) {
-	for p, t := range m.hot {
-		if !t.After(now) {
-			delete(m.hot, p)
-		}
-	}
-}
-
-// closeAt says when the batch is to be closed, if there is anything settled.
-func (m *Machine) closeAt() (time.Time, bool) {
-	switch {
-	case m.settled == 0:
-		return time.Time{}, false
-	case m.active == 0 && m.holds == 0, m.settled >= m.c.MaxBatch:
-		return time.Time{}, true
-	}
-	return m.firstSettled.Add(m.c.CloseAfter), true
-}
-
-// Next returns when something is due, if anything is: a look, or, if closing, a batch.
-func (m *Machine) Next(closing bool) (at time.Time, any bool) {
-	if len(m.queue) > 0 {
-		at, any = m.queue[0].due, true
-	}
-	if closing {
-		if c, ok := m.closeAt(); ok && (!any || c.Before(at)) {
-			at, any = c, true
-		}
-	}
-	return at, any
-}
-
-// Len is the number of dirty paths.
-func (m *Machine) Len() int { return len(m.entries) }
-
-// Idle reports whether nothing keeps a batch open and nothing is settled.
-func (m *Machine) Idle() bool { return m.active == 0 && m.holds == 0 && m.settled == 0 }
-
-// Held returns the paths that are open for writing, in byte order.
-func (m *Machine) Held() []id.Path {
-	var out []id.Path
-	for p, e := range m.entries {
-		if e.held {
-			out = append(out, p)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Mark returns the number of the newest path that became dirty.
-func (m *Machine) Mark() uint64 { return m.last }
-
-// Unfinished reports whether a path that became dirty before the mark was taken
-// is still dirty. Those that a look since then found open for writing are left out.
-func (m *Machine) Unfinished(mark uint64, since time.Time) bool {
-	for _, e := range m.entries {
-		if e.Number <= mark && e.heldAt.Before(since) {
-			return true
-		}
-	}
-	return false
-}
-
-// queue is a heap of entries by due time.
-type queue []*entry
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (q *queue) Push(x any) {
-	e := x.(*entry)
-	e.index = len(*q)
-	*q = append(*q, e)
-}
-
-// Pop implements heap.Interface.
-func (q *queue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	e.index = -1
-	*q = old[:len(old)-1]
-	return e
 }
