@@ -30,7 +30,7 @@ func TestInvariants(t *testing.T) {
 				t.Fatalf("%s: reported %+v, is %+v", s.Path, s.Stat, f.stat)
 			}
 			quiet := at.Sub(events[s.Path])
-			if f.probe == Held && !opened[s.Path].After(at) && quiet < 2*time.Second {
+			if f.probe == Held && opened[s.Path].Before(at) && quiet < 2*time.Second {
 				t.Fatalf("%s: reported while open for writing, %v after its last event", s.Path, quiet)
 			}
 			if quiet < 3*ms && at.Sub(quietFrom[s.Path]) < 5*time.Second {

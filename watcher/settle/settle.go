@@ -80,7 +80,7 @@ type entry struct {
 	heldAt time.Time
 	seen   bool // Stat is of an earlier look
 	event  time.Time
-	looked time.Time // zero before the first look; a requeued path has been looked at
+	looked time.Time // or requeued; zero before that
 	blind  time.Duration
 	due    time.Time
 	index  int // in the queue
@@ -106,9 +106,10 @@ func (m *Machine) Touch(p id.Path, now time.Time) {
 func (m *Machine) Requeue(s Settled, now time.Time) {
 	e := m.entries[s.Path]
 	if e == nil {
-		e = &entry{Settled: Settled{Path: s.Path, Number: s.Number, First: s.First}, looked: now}
+		e = &entry{Settled: Settled{Path: s.Path, Number: s.Number, First: s.First}}
 		m.add(e, now)
 	}
+	e.looked = now // MaxWait counts from here, not from the old First
 	e.tries = min(max(e.tries, s.tries)+1, maxTries)
 	e.Number = min(e.Number, s.Number)
 	if s.First.Before(e.First) {
