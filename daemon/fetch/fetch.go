@@ -104,8 +104,9 @@ type run struct {
 	mu   sync.Mutex
 	errs []error
 
-	win window
-	buf []byte
+	win  window
+	buf  []byte
+	read *chunks.Reader // keeps open the files whose chunks it has read
 }
 
 // window collects what is to be pulled next.
