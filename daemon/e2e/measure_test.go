@@ -162,11 +162,8 @@ func TestMeasureSourceTree(t *testing.T) {
 				want["src/"+p] = e
 			}
 			must(t, harness.WaitTree(ctx, want, c.Nodes...))
-			fig.t = t
 			fig.peaks(c)
-			fig.t = nil
 		})
-		fig.t = t
 		if t.Failed() {
 			return
 		}
