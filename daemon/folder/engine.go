@@ -26,7 +26,7 @@ import (
 	"github.com/lockstep-sync/lockstep/watcher"
 )
 
-// Options of New; all but Log are required.
+// Options of New; all but Log and Moved are required.
 type Options struct {
 	ID      id.Folder
 	Root    string // absolute path on this machine
@@ -39,6 +39,8 @@ type Options struct {
 	// Wake yields when another node came online or has news, so that missing
 	// chunks are asked for again.
 	Wake <-chan struct{}
+	// Moved is told when the revision on the disk has changed.
+	Moved func()
 	// Caught blocks until the log is applied as far as this node knew it to be
 	// committed before it was stopped.
 	Caught func(ctx context.Context) error
@@ -86,6 +88,9 @@ func New(o Options) *Engine {
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
 		flight: make(map[id.Sequence][]meta.Change), compareAll: true,
+	}
+	if o.Moved == nil {
+		e.o.Moved = func() {}
 	}
 	e.st.init()
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}

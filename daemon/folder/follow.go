@@ -219,7 +219,7 @@ func (e *Engine) nowSeen(head meta.Commit) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.seen.Revision == head.Revision && e.seen.Hash == head.Hash {
-		e.st.seen(head)
+		e.tellMoved(head)
 		return nil
 	}
 	e.seen = head
@@ -228,8 +228,14 @@ func (e *Engine) nowSeen(head meta.Commit) error {
 	if err := b.Commit(false); err != nil {
 		return err
 	}
-	e.st.seen(head)
+	e.tellMoved(head)
 	return nil
+}
+
+func (e *Engine) tellMoved(head meta.Commit) {
+	if e.st.seen(head) {
+		e.o.Moved()
+	}
 }
 
 // isMissing reports whether content is nowhere to be had.

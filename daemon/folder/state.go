@@ -259,17 +259,20 @@ func (s *state) setAhead(files int, bytes int64) {
 }
 
 // seen notes that the disk was compared with the head; it is on the disk unless
-// something was postponed for another reason than a block.
-func (s *state) seen(head meta.Commit) {
+// something was postponed for another reason than a block. It reports whether the
+// revision on the disk is another one now.
+func (s *state) seen(head meta.Commit) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.head = head
 	for _, d := range s.later {
 		if d.blocked == "" {
 			s.bump()
-			return
+			return false
 		}
 	}
+	moved := s.onDisk != head.Revision
 	s.onDisk = head.Revision
 	s.bump()
+	return moved
 }

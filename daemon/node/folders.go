@@ -81,16 +81,18 @@ func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.
 	if err != nil {
 		return nil, err
 	}
-	wake, _ := fs.n.peers.Watch()
-	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	wake, unwatch := fs.n.peers.Watch()
+	rctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	cancel := func() { unwatch(); stop() }
 	e := folder.New(folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
-		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Log: fs.n.log,
+		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Log: fs.n.log,
 	})
 	r := &running{engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
 	fs.mu.Lock()
 	fs.live[f] = r
 	fs.mu.Unlock()
+	fs.n.peers.Kick() // the others learn that this node keeps it
 	select {
 	case fs.start <- r:
 	case <-ctx.Done():
