@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +26,33 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memLog is raft's in-memory log with the Close that a log on disk has. It outlives
 // the node: what raft wrote to it is durable.
-type memLog struct{ *raft.InmemStore }
+type memLog struct {
+	*raft.InmemStore
+	// dead: the power is off, nothing is written any more.
+	dead *atomic.Bool
+}
+
+func newMemLog() memLog { return memLog{raft.NewInmemStore(), new(atomic.Bool)} }
 
 func (memLog) Close() error { return nil }
+
+var errPowerOff = errors.New("the power is off")
+
+// StoreLogs implements raft.LogStore.
+func (m memLog) StoreLogs(l []*raft.Log) error {
+	if m.dead.Load() {
+		return errPowerOff
+	}
+	return m.InmemStore.StoreLogs(l)
+}
+
+// DeleteRange implements raft.LogStore.
+func (m memLog) DeleteRange(lo, hi uint64) error {
+	if m.dead.Load() {
+		return errPowerOff
+	}
+	return m.InmemStore.DeleteRange(lo, hi)
+}
 
 // GetUint64 reports a missing key as the log on disk does.
 func (m memLog) GetUint64(k []byte) (uint64, error) {
@@ -69,9 +94,12 @@ func bubble(t *testing.T, n int, tim Timings, f func(t *testing.T, c *cluster)) 
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{t: t, tim: tim, up: map[id.Node]bool{}, cut: map[[2]id.Node]bool{}}
 		for i := range n {
-			c.hosts = append(c.hosts, &host{
-				id: id.Node{byte(i + 1)}, fs: vfs.NewCrashableMem(), log: memLog{raft.NewInmemStore()},
-			})
+			fs := vfs.NewCrashableMem()
+			fs.MkdirAll("home", 0o700) // a home is there, durably, before what is in it
+			if err := syncDir(fs, ""); err != nil {
+				t.Fatal(err)
+			}
+			c.hosts = append(c.hosts, &host{id: id.Node{byte(i + 1)}, fs: fs, log: newMemLog()})
 		}
 		defer func() {
 			for _, h := range c.hosts {
@@ -179,8 +207,11 @@ func (c *cluster) kill(h *host) {
 	if err := h.node.Close(); err != nil {
 		c.t.Error(err)
 	}
-	h.cancel()
-	<-h.ran
+	if h.ran != nil {
+		h.cancel()
+		<-h.ran
+		h.ran = nil
+	}
 	if err := h.store.Close(); err != nil {
 		c.t.Error(err)
 	}
@@ -190,8 +221,10 @@ func (c *cluster) kill(h *host) {
 // crash stops a host's node and drops what its disk had not synced.
 func (c *cluster) crash(h *host) {
 	c.t.Helper()
+	h.log.dead.Store(true)
 	after := h.fs.CrashClone(vfs.CrashCloneCfg{})
 	c.kill(h)
+	h.log.dead.Store(false)
 	h.fs = after
 }
 
@@ -265,10 +298,11 @@ func (c *cluster) propose(a *author, body meta.Body) meta.Outcome {
 	c.t.Helper()
 	var out meta.Outcome
 	c.eventually("proposal", func() bool {
+		l := c.leader()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		var err error
-		out, err = c.leader().node.Propose(ctx, a.env(a.last+1), body)
+		out, err = l.node.Propose(ctx, a.env(a.last+1), body)
 		var notLeader *NotLeaderError
 		if err != nil && !errors.Is(err, ErrUnknown) && !errors.As(err, &notLeader) {
 			c.t.Fatal(err)

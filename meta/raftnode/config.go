@@ -15,12 +15,9 @@ const (
 	// entries of at most 256 KiB a message stays under 8 MiB; more would starve
 	// heartbeats on slow links.
 	maxAppend = 32
-	// maxTrailing is how many entries are kept behind a snapshot at most: a follower
-	// that is less behind needs no snapshot, and one whose restore takes long finds
-	// its next entry still there.
+	// maxTrailing is how many entries are kept behind a snapshot at most. A follower
+	// whose restore takes long must still find its next entry there.
 	maxTrailing = 10_000
-	// trailingBytes bounds the same in bytes, roughly.
-	trailingBytes = 64 << 20
 	// never is an interval for what this package does itself.
 	never = 1000 * time.Hour
 )
@@ -36,6 +33,7 @@ func (t Timings) withDefaults() Timings {
 		LogWrite:      cmp.Or(t.LogWrite, d.LogWrite),
 		SnapshotBytes: cmp.Or(t.SnapshotBytes, d.SnapshotBytes),
 		SnapshotAge:   cmp.Or(t.SnapshotAge, d.SnapshotAge),
+		TrailingBytes: cmp.Or(t.TrailingBytes, d.TrailingBytes),
 		MinTrailing:   cmp.Or(t.MinTrailing, d.MinTrailing),
 	}
 }

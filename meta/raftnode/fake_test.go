@@ -162,6 +162,11 @@ func applyFake(b *kv.Batch, e meta.IndexedEntry) error {
 	return nil
 }
 
+// Result knows only proposals of sequence 0, which the fake accepts always.
+func (m *fakeMachine) Result(uint64) (meta.Outcome, bool) {
+	return meta.Outcome{Kind: meta.Accepted}, true
+}
+
 func (m *fakeMachine) Outcome(env meta.Envelope) (out meta.Outcome, ok bool, err error) {
 	db, release := m.st.Acquire()
 	defer release()

@@ -18,6 +18,9 @@ type machine interface {
 	Reload() error
 	// Watch returns a channel that gets a token after each change.
 	Watch() (<-chan struct{}, func())
+	// Result returns what became of the proposal that the entry at index ended, if it
+	// was one of the newest: refusals that have no place in a lane are only here.
+	Result(index uint64) (meta.Outcome, bool)
 	// Outcome returns the stored answer to a proposal.
 	Outcome(env meta.Envelope) (meta.Outcome, bool, error)
 	// Lane returns how far a node's proposals in a lane have come.

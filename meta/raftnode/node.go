@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
 	"github.com/lockstep-sync/lockstep/meta/store"
 )
 
@@ -44,8 +45,10 @@ type Timings struct {
 	// one after that time if anything was logged.
 	SnapshotBytes int64
 	SnapshotAge   time.Duration
-	// MinTrailing is how many entries are kept behind a snapshot at least.
-	MinTrailing uint64
+	// TrailingBytes is about how much of the log is kept behind a snapshot, at least
+	// MinTrailing entries: a follower that is less behind needs no snapshot.
+	TrailingBytes int64
+	MinTrailing   uint64
 }
 
 // DefaultTimings suit real networks: an idle cluster sends five small messages a
@@ -60,6 +63,7 @@ func DefaultTimings() Timings {
 		LogWrite:      20 * time.Second,
 		SnapshotBytes: 64 << 20,
 		SnapshotAge:   24 * time.Hour,
+		TrailingBytes: 64 << 20,
 		MinTrailing:   256,
 	}
 }
@@ -72,7 +76,7 @@ type Options struct {
 	// Self is this node: its raft ID and address.
 	Self id.Node
 	// Machine is the state machine on Store.
-	Machine Machine
+	Machine *meta.Machine
 	// Store is the state machine's. The caller closes it after the node.
 	Store *store.Store
 	// Stream connects the members; its addresses are node IDs in hex. The node
@@ -175,7 +179,7 @@ func newNode(o Options) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	if n.m == nil {
-		n.m = adapt(o.Machine)
+		n.m = adapted{o.Machine}
 	}
 	if n.o.fs == nil {
 		n.o.fs = vfs.Default
@@ -198,6 +202,9 @@ func newNode(o Options) (*Node, error) {
 	if n.disk, err = open(); err != nil {
 		return nil, fmt.Errorf("open raft log: %w", err)
 	}
+	if err := n.syncNames(); err != nil {
+		return nil, errors.Join(err, n.disk.Close())
+	}
 	n.logs = newLogStore(n.disk, n.t.LogWrite, n.t.SnapshotBytes)
 	n.logs.onBroken = n.fail
 	n.fsm = &fsm{
@@ -211,6 +218,17 @@ func newNode(o Options) (*Node, error) {
 	}
 	n.trans = newInjector(t)
 	return n, nil
+}
+
+// syncNames makes the directory, the log's file and the snapshots' directory
+// durable as names: their content is synced by who writes it.
+func (n *Node) syncNames() error {
+	for _, dir := range []string{n.o.Dir, filepath.Dir(n.o.Dir)} {
+		if err := syncDir(n.o.fs, dir); err != nil {
+			return fmt.Errorf("sync %q: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // openBolt opens the log on disk. The freelist is not written: it would cost as

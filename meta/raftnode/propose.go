@@ -64,8 +64,8 @@ func (e *GapError) Error() string {
 // several of a lane in flight starts them one after the other. Other errors:
 // ErrUnknown, ErrFenced, *GapError, ErrStopped.
 //
-// A proposal with sequence 0 (a session's start) has no stored outcome: Accepted is
-// returned when it was applied.
+// A proposal with sequence 0 (a session's start, the cluster's first command)
+// consumes no sequence; its answer is the machine's.
 func (n *Node) Propose(ctx context.Context, env meta.Envelope, body meta.Body) (meta.Outcome, error) {
 	if !n.IsLeader() {
 		return meta.Outcome{}, n.notLeader()
@@ -82,21 +82,23 @@ func (n *Node) Propose(ctx context.Context, env meta.Envelope, body meta.Body) (
 	if err != nil {
 		return meta.Outcome{}, fmt.Errorf("propose: %w", err)
 	}
+	var index uint64
 	for i, data := range entries {
 		wait := i == len(entries)-1 || i%partsInFlight == partsInFlight-1
-		if err := n.append(ctx, data, wait); err != nil {
+		if index, err = n.append(ctx, data, wait); err != nil {
 			// With an earlier part appended the command is still incomplete, so it has no
 			// effect; the answer is known unless it was the last part.
 			return meta.Outcome{}, fmt.Errorf("propose: %w", err)
 		}
 	}
-	return n.outcome(env, body)
+	return n.outcome(env, body, index)
 }
 
-// append puts one entry into the log; with wait it returns after its apply.
-func (n *Node) append(ctx context.Context, data []byte, wait bool) error {
+// append puts one entry into the log; with wait it returns its index after its
+// apply, else 0 at once.
+func (n *Node) append(ctx context.Context, data []byte, wait bool) (uint64, error) {
 	if !n.enter() {
-		return ErrStopped
+		return 0, ErrStopped
 	}
 	timeout := enqueueTimeout
 	if deadline, ok := ctx.Deadline(); ok {
@@ -115,15 +117,18 @@ func (n *Node) append(ctx context.Context, data []byte, wait bool) error {
 		done <- err
 	}()
 	if !wait {
-		return nil
+		return 0, nil
 	}
 	select {
 	case err := <-done:
-		return n.explain(err)
+		if err != nil {
+			return 0, n.explain(err)
+		}
+		return future.Index(), nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	case <-n.stopped:
-		return fmt.Errorf("%w: %w", ErrUnknown, ErrStopped)
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, ErrStopped)
 	}
 }
 
@@ -146,22 +151,22 @@ func (n *Node) explain(err error) error {
 
 func (n *Node) notLeader() error { return &NotLeaderError{Leader: n.Leader()} }
 
-// outcome reads what became of a proposal whose entries are applied.
-func (n *Node) outcome(env meta.Envelope, body meta.Body) (meta.Outcome, error) {
-	if env.Sequence != 0 {
-		out, ok, err := n.m.Outcome(env)
-		if err != nil {
-			return meta.Outcome{}, fmt.Errorf("read outcome: %w", err)
+// outcome reads what became of a proposal whose entries are applied, the last one
+// at index.
+func (n *Node) outcome(env meta.Envelope, body meta.Body, index uint64) (meta.Outcome, error) {
+	result, ended := n.m.Result(index)
+	if env.Sequence == 0 {
+		if !ended {
+			return meta.Outcome{}, fmt.Errorf("%w: no result is kept for log entry %d", ErrUnknown, index)
 		}
-		if ok {
-			if out.Entry != body.Hash {
-				out = meta.Outcome{
-					Sequence: env.Sequence, Entry: body.Hash, Kind: meta.Refused,
-					Reason: "another proposal was made under this sequence",
-				}
-			}
-			return out, nil
-		}
+		return result, nil
+	}
+	out, stored, err := n.m.Outcome(env)
+	if err != nil {
+		return meta.Outcome{}, fmt.Errorf("read outcome: %w", err)
+	}
+	if stored && out.Entry == body.Hash {
+		return out, nil
 	}
 	lane, err := n.m.Lane(env.Node, env.Lane)
 	switch {
@@ -169,10 +174,13 @@ func (n *Node) outcome(env meta.Envelope, body meta.Body) (meta.Outcome, error) 
 		return meta.Outcome{}, fmt.Errorf("read lane: %w", err)
 	case lane.Session != env.Session:
 		return meta.Outcome{}, ErrFenced
-	case env.Sequence == 0:
-		return meta.Outcome{Entry: body.Hash, Kind: meta.Accepted}, nil
+	case env.Sequence > lane.Last:
+		return meta.Outcome{}, &GapError{Last: lane.Last, Sequence: env.Sequence}
 	}
-	return meta.Outcome{}, &GapError{Last: lane.Last, Sequence: env.Sequence}
+	return meta.Outcome{
+		Sequence: env.Sequence, Entry: body.Hash, Kind: meta.Refused,
+		Reason: "another proposal was made under this sequence",
+	}, nil
 }
 
 // Barrier returns when everything that was committed before the call is applied
@@ -181,7 +189,7 @@ func (n *Node) Barrier(ctx context.Context) error {
 	if !n.IsLeader() {
 		return n.notLeader()
 	}
-	if err := n.append(ctx, nil, true); err != nil {
+	if _, err := n.append(ctx, nil, true); err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}
 	return nil

@@ -62,18 +62,18 @@ func (n *Node) Snapshot(ctx context.Context) error {
 // those since the last one.
 func (n *Node) setTrailing(bytes, entries int64) {
 	rc := n.raft.ReloadableConfig()
-	rc.TrailingLogs = trailing(bytes, entries, n.t.MinTrailing)
+	rc.TrailingLogs = trailing(bytes, entries, n.t)
 	if err := n.raft.ReloadConfig(rc); err != nil {
 		n.log.Error("set trailing logs", "error", err)
 	}
 }
 
-func trailing(bytes, entries int64, least uint64) uint64 {
+func trailing(bytes, entries int64, t Timings) uint64 {
+	least := max(t.MinTrailing, 1)
 	if entries <= 0 || bytes <= 0 {
-		return max(least, 1)
+		return least
 	}
-	n := uint64(min(trailingBytes/max(bytes/entries, 1), maxTrailing))
-	return max(n, least, 1)
+	return max(uint64(min(t.TrailingBytes/max(bytes/entries, 1), maxTrailing)), least)
 }
 
 // wantNew asks for a snapshot soon, from any goroutine.

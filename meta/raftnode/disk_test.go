@@ -1,0 +1,525 @@
+package raftnode
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta/store"
+)
+
+func big(n int) string { return strings.Repeat("x", n) }
+
+// TestSnapshotToNewAndLateNode: the log is truncated behind a snapshot; a node that
+// was away and one that is new get the snapshot and then the log.
+func TestSnapshotToNewAndLateNode(t *testing.T) {
+	bubble(t, 4, Timings{MinTrailing: 1, TrailingBytes: 1, SnapshotBytes: 64 << 10}, func(t *testing.T, c *cluster) {
+		for _, h := range c.hosts[:3] {
+			c.start(h)
+		}
+		a := c.author(1)
+		c.admit(a, c.hosts[:3]...)
+		c.wantVoters(3)
+		late := c.hosts[1]
+		if c.leader() == late {
+			late = c.hosts[2]
+		}
+		c.crash(late)
+		var want []string
+		for i := range 60 {
+			s := big(4<<10) + string(rune('a'+i%26))
+			want = append(want, s)
+			c.propose(a, textBody(s, 1))
+		}
+		// Snapshots were triggered by bytes, and the log begins behind them.
+		l := c.leader()
+		c.eventually("a snapshot by size", func() bool { return l.node.snaps.newest() > 0 })
+		ctx := context.Background()
+		if err := l.node.Snapshot(ctx); err != nil {
+			t.Fatal(err)
+		}
+		first, _ := l.log.FirstIndex()
+		if first < 20 {
+			t.Fatalf("log begins at %d: not truncated, the test shows nothing", first)
+		}
+		c.start(late)
+		c.start(c.hosts[3])
+		c.admit(a, c.hosts[3])
+		want = append(want, "after")
+		c.propose(a, textBody("after", 1))
+		c.agreeContent(want)
+		if late.node.snaps.newest() == 0 || c.hosts[3].node.snaps.newest() == 0 {
+			t.Error("a late node has no snapshot: it got the log instead")
+		}
+		// What was installed survives a crash at once.
+		c.crash(c.hosts[3])
+		c.start(c.hosts[3])
+		c.agreeContent(want)
+	})
+}
+
+// TestLogReachesBackToTheFlush is the invariant: at any time, all that the store
+// has not flushed is in the log. Power cuts come at random moments under load with
+// snapshots by size going on.
+func TestLogReachesBackToTheFlush(t *testing.T) {
+	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1, SnapshotBytes: 16 << 10}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		a := c.author(1)
+		var want []string
+		for round := range 6 {
+			for i := range 10 + 7*round {
+				s := big(1<<10) + string(rune('a'+i%26))
+				want = append(want, s)
+				c.propose(a, textBody(s, 1))
+			}
+			c.eventually("a snapshot by size", func() bool {
+				n, _, _ := h.node.logs.sinceSnapshot()
+				return n < 16<<10
+			})
+			c.crash(h)
+			c.start(h) // Open refuses if the log does not reach back
+			c.agreeContent(want)
+		}
+		if first, _ := h.log.FirstIndex(); first < 50 {
+			t.Errorf("log begins at %d: nothing was truncated", first)
+		}
+	})
+}
+
+// TestNewestSnapshotAheadOfTheStore: the snapshot was received, the power went
+// before it was restored. Without the restore at start the entries that it covers
+// would be a silent hole.
+func TestNewestSnapshotAheadOfTheStore(t *testing.T) {
+	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		a := c.author(1)
+		before := h.fs.CrashClone(vfs.CrashCloneCfg{}) // a store with nothing
+		for _, s := range texts("x", 20) {
+			c.propose(a, textBody(s, 1))
+		}
+		if err := h.node.Snapshot(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		c.kill(h)
+		old := h.fs
+		h.fs = before
+		if err := before.RemoveAll("home/raft"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := vfs.Clone(old, before, "home/raft", "home/raft", vfs.CloneSync); err != nil {
+			t.Fatal(err)
+		}
+		c.start(h)
+		c.agreeContent(texts("x", 20))
+		c.propose(a, textBody("x20", 1))
+		c.agreeContent(texts("x", 21))
+	})
+}
+
+// TestRefusesOldRaftState: log and snapshots of an earlier time under a newer store,
+// or none at all.
+func TestRefusesOldRaftState(t *testing.T) {
+	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		a := c.author(1)
+		for _, s := range texts("x", 5) {
+			c.propose(a, textBody(s, 1))
+		}
+		c.kill(h) // flushes the store
+		good := h.log
+		h.log = newMemLog()
+		if err := c.open(h); !errors.Is(err, ErrStateBehind) {
+			t.Errorf("Open without a log: %v, want ErrStateBehind", err)
+		}
+		h.log = good
+		last, _ := good.LastIndex()
+		if err := good.DeleteRange(last, last); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.open(h); !errors.Is(err, ErrStateBehind) {
+			t.Errorf("Open with an older log: %v, want ErrStateBehind", err)
+		}
+	})
+}
+
+// TestRefusesLogGap: the log was truncated and the snapshot behind it is damaged.
+func TestRefusesLogGap(t *testing.T) {
+	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		a := c.author(1)
+		for _, s := range texts("x", 10) {
+			c.propose(a, textBody(s, 1))
+		}
+		if err := h.node.Snapshot(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		dir := h.node.snaps.list[0].dir
+		c.kill(h)
+		f, err := h.fs.Create(dir+"/"+manifestName, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if err := c.open(h); !errors.Is(err, ErrLogGap) {
+			t.Errorf("Open: %v, want ErrLogGap", err)
+		}
+	})
+}
+
+// TestDamagedSnapshotIsReplaced: a leader that finds its snapshot damaged when it
+// wants to send it takes a new one and sends that.
+func TestDamagedSnapshotIsReplaced(t *testing.T) {
+	bubble(t, 2, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		a := c.author(1)
+		for _, s := range texts("x", 10) {
+			c.propose(a, textBody(s, 1))
+		}
+		if err := h.node.Snapshot(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		damage(t, h.fs, h.node.snaps.list[0])
+		c.propose(a, textBody("x10", 1))
+		c.start(c.hosts[1])
+		c.admit(a, c.hosts...)
+		c.agreeContent(texts("x", 11))
+		if c.hosts[1].node.snaps.newest() == 0 {
+			t.Error("the new node got no snapshot")
+		}
+	})
+}
+
+// damage flips a byte in the snapshot's largest file, without changing its size.
+func damage(t *testing.T, fs vfs.FS, s *snapshot) {
+	t.Helper()
+	var pick manifestFile
+	for _, f := range s.m.Files {
+		if f.Size >= pick.Size {
+			pick = f
+		}
+	}
+	path := s.dir + "/" + stateName + "/" + pick.Name
+	in, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	b[len(b)/2] ^= 1
+	if err := writeFile(fs, path, b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// snapshotStream makes a small snapshot and returns its stream.
+func snapshotStream(t testing.TB, fs vfs.FS) (*snapshots, []byte) {
+	t.Helper()
+	s, err := openSnapshots(fs, "snaps", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newSink(t, s, 7)
+	fs.MkdirAll("state", 0o700)
+	for name, content := range map[string]string{"000001.sst": big(3000), "MANIFEST-000001": "m", "empty": ""} {
+		if err := writeFile(fs, "state/"+name, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := k.adopt("state"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	meta, rc, err := s.Open(k.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	b, err := io.ReadAll(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(b)) != meta.Size {
+		t.Fatalf("stream of %d bytes, announced %d", len(b), meta.Size)
+	}
+	return s, b
+}
+
+func newSink(t testing.TB, s *snapshots, index uint64) *sink {
+	t.Helper()
+	c := raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}}}
+	k, err := s.Create(1, index, 3, c, 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.(*sink)
+}
+
+func TestSnapshotStream(t *testing.T) {
+	t.Parallel()
+	_, stream := snapshotStream(t, vfs.NewMem())
+	receive := func(index uint64, b []byte) (*snapshots, *sink, error) {
+		s, err := openSnapshots(vfs.NewMem(), "snaps", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := newSink(t, s, index)
+		_, err = io.Copy(k, bytes.NewReader(b))
+		return s, k, errors.Join(err, k.Close())
+	}
+	s, k, err := receive(7, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rc, err := s.Open(k.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	again, err := io.ReadAll(rc)
+	if err != nil || !bytes.Equal(again, stream) {
+		t.Errorf("the received snapshot streams %d bytes (%v), want the same %d", len(again), err, len(stream))
+	}
+	if _, _, err := receive(8, stream); !errors.Is(err, ErrDamaged) {
+		t.Errorf("another index than announced: %v, want ErrDamaged", err)
+	}
+	for i := 0; i < len(stream)-2*tarBlock; i += 97 {
+		bad := bytes.Clone(stream)
+		bad[i] ^= 0x20
+		if s, _, err := receive(7, bad); err == nil {
+			// Only padding and the header's own spare bytes may differ.
+			if _, rc, err := s.Open(s.list[0].meta.ID); err != nil {
+				t.Errorf("byte %d: accepted, then %v", i, err)
+			} else if got, _ := io.ReadAll(rc); !bytes.Equal(got, stream) {
+				t.Errorf("byte %d: accepted another content", i)
+			}
+		} else if s.newest() != 0 {
+			t.Errorf("byte %d: refused and kept", i)
+		}
+	}
+	for _, n := range []int{0, 1, 511, 512, 700, len(stream) / 2} {
+		if _, _, err := receive(7, stream[:n]); err == nil {
+			t.Errorf("a stream cut at %d was accepted", n)
+		}
+	}
+}
+
+func TestSnapshotsRetainTwoAndForgetLeftOvers(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	s, stream := snapshotStream(t, fs)
+	_ = stream
+	for index := uint64(8); index < 12; index++ {
+		k := newSink(t, s, index)
+		fs.MkdirAll("state", 0o700)
+		if err := writeFile(fs, "state/f", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(k.adopt("state"), k.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newSink(t, s, 20) // never finished
+	s, err := openSnapshots(fs, "snaps", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.list) != 2 || s.newest() != 11 || s.list[1].m.Index != 10 {
+		t.Errorf("%d snapshots, newest %d, want 11 and 10", len(s.list), s.newest())
+	}
+	names, _ := fs.List("snaps")
+	if len(names) != 2 {
+		t.Errorf("left over: %v", names)
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	_, stream := snapshotStream(f, vfs.NewMem())
+	f.Add(stream)
+	f.Add(stream[:1024])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fs := vfs.NewMem()
+		fs.MkdirAll("d", 0o700)
+		m, err := unpack(fs, "d", bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		names, err := fs.List("d/" + stateName)
+		if err != nil || len(names) != len(m.Files) {
+			t.Fatalf("%d files on disk (%v), %d in the manifest", len(names), err, len(m.Files))
+		}
+		for _, x := range m.Files {
+			if n, sum, err := hashFile(fs, "d/"+stateName+"/"+x.Name); err != nil || n != x.Size || sum != x.Digest {
+				t.Fatalf("file %q: %d bytes, %v, %v", x.Name, n, sum, err)
+			}
+		}
+	})
+}
+
+func FuzzManifest(f *testing.F) {
+	m := &manifest{Index: 1, Files: []manifestFile{{Name: "a", Size: 1, Digest: id.Sum([]byte("x"))}}}
+	b, err := m.marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(manifestMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseManifest(b)
+		if err != nil {
+			return
+		}
+		if _, err := m.marshal(); err != nil {
+			t.Errorf("parsed and cannot be written: %v", err)
+		}
+		_, _ = m.meta("x", 1) // must not panic
+	})
+}
+
+// slowLog blocks its writes until released.
+type slowLog struct {
+	memLog
+	slow    atomic.Bool
+	release chan struct{}
+}
+
+func (s *slowLog) StoreLogs(l []*raft.Log) error {
+	if s.slow.Load() {
+		<-s.release
+	}
+	return s.memLog.StoreLogs(l)
+}
+
+func TestLogWriteDeadline(t *testing.T) {
+	t.Parallel()
+	disk := &slowLog{memLog: newMemLog(), release: make(chan struct{})}
+	defer close(disk.release)
+	var broke atomic.Pointer[error]
+	s := newLogStore(disk, 20*time.Millisecond, 1<<20)
+	s.onBroken = func(err error) { broke.Store(&err) }
+	if err := s.StoreLog(&raft.Log{Index: 1}); err != nil {
+		t.Fatal(err)
+	}
+	disk.slow.Store(true)
+	if err := s.StoreLog(&raft.Log{Index: 2}); !errors.Is(err, ErrLogBroken) {
+		t.Errorf("a write that hangs: %v, want ErrLogBroken", err)
+	}
+	if broke.Load() == nil {
+		t.Error("the node was not told")
+	}
+	disk.slow.Store(false)
+	if err := s.StoreLog(&raft.Log{Index: 2}); !errors.Is(err, ErrLogBroken) {
+		t.Errorf("a write after it: %v, want ErrLogBroken still", err)
+	}
+}
+
+func TestLogTruncationGuard(t *testing.T) {
+	t.Parallel()
+	s := newLogStore(newMemLog(), time.Second, 1<<20)
+	for i := uint64(1); i <= 20; i++ {
+		if err := s.StoreLog(&raft.Log{Index: i, Data: []byte{byte(i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.durable = func() uint64 { return 8 }
+	if err := s.DeleteRange(1, 9); !errors.Is(err, errTruncate) {
+		t.Errorf("a prefix beyond the flush: %v, want a refusal", err)
+	}
+	if err := s.DeleteRange(1, 8); err != nil {
+		t.Errorf("a prefix up to the flush: %v", err)
+	}
+	if err := s.DeleteRange(15, 20); err != nil {
+		t.Errorf("an overruled suffix: %v", err)
+	}
+	for i := uint64(15); i < 3000; i++ {
+		if err := s.StoreLog(&raft.Log{Index: i, Term: 2, Data: make([]byte, 10<<10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.cached > cacheBytes || s.hi-s.lo > cacheEntries {
+		t.Errorf("cache of %d bytes, %d entries", s.cached, s.hi-s.lo)
+	}
+	for _, i := range []uint64{9, 15, 2500, 2999} {
+		var l raft.Log
+		if err := s.GetLog(i, &l); err != nil || l.Index != i || (i >= 15) != (l.Term == 2) {
+			t.Errorf("entry %d: %+v, %v", i, l.Index, err)
+		}
+	}
+}
+
+// TestOnRealDisk runs one node on the real log, store and filesystem, with snapshots
+// by size, a hard stop and a restart.
+func TestOnRealDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	self := id.Node{1}
+	var want []string
+	for round := range 3 {
+		st, err := store.Open(filepath.Join(dir, "meta"), store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := newFake(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, trans := raft.NewInmemTransport(serverAddress(self))
+		n, err := Open(Options{
+			Dir: filepath.Join(dir, "raft"), Self: self, Store: st, Transport: trans, Bootstrap: true,
+			Online: func(id.Node) bool { return true }, machine: m, Log: testLog(),
+			Timings: Timings{SnapshotBytes: 32 << 10, MinTrailing: 1, TrailingBytes: 1},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan error, 1)
+		go func() { ran <- n.Run(context.Background()) }()
+		c := &cluster{t: t, hosts: []*host{{id: self, node: n, m: m}}, up: map[id.Node]bool{self: true}}
+		a := c.author(byte(round + 1))
+		for i := range 40 {
+			s := big(2<<10) + string(rune('a'+i%26))
+			want = append(want, s)
+			c.propose(a, textBody(s, 1+i%2))
+		}
+		c.agreeContent(want)
+		c.eventually("a snapshot", func() bool { return n.snaps.newest() > 0 })
+		if round == 1 {
+			if err := n.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+		} else if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "raft", "log")); err != nil {
+		t.Error(err)
+	}
+}
