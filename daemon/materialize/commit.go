@@ -134,7 +134,11 @@ func (c *commit) assemble() {
 			c.set(i, Raced, ErrChanged)
 		}
 		if c.res[i].State == 0 && st.path != st.tree {
-			if err := c.inStage(st.tree.Dir(), func() error { return c.fs.Rename(st.path, st.tree, vfs.NoReplace) }); err != nil {
+			err := c.inStage(st.tree.Dir(), func() error { return c.fs.Rename(st.path, st.tree, vfs.NoReplace) })
+			if err == nil {
+				st.stat, err = c.fs.Lstat(st.tree) // its ctime is another now
+			}
+			if err != nil {
 				c.set(i, Failed, err)
 			}
 		}

@@ -40,7 +40,7 @@ type store struct {
 }
 
 func newStore() *store {
-	return &store{bytes: map[id.Digest]string{}, missing: map[id.Digest]bool{}, clock: time.Unix(1_900_000_000, 0)}
+	return &store{bytes: map[id.Digest]string{}, missing: map[id.Digest]bool{}, clock: time.Unix(1767225600, 0)}
 }
 
 func (s *store) now() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.clock }

@@ -154,7 +154,7 @@ func oneRace(t *testing.T, o vfs.MemOptions, action string, p id.Path, at int) b
 		end()
 	}
 	s.t = labelled{t, fmt.Sprintf("%s %s at %d, before %v", action, p, at, op)}
-	s.check(res, wrote, o.NoLeases)
+	s.check(res, wrote)
 	return n > at
 }
 
@@ -170,7 +170,7 @@ func (l labelled) Fatal(a ...any) {
 	l.TB.Fatal(append([]any{l.label + ": "}, a...)...)
 }
 
-func (s *scenario) check(res map[id.Path]Result, wrote, blind bool) {
+func (s *scenario) check(res map[id.Path]Result, wrote bool) {
 	s.t.Helper()
 	for range 3 {
 		s.advance(2 * time.Minute)
@@ -237,7 +237,7 @@ func TestOpenForWriting(t *testing.T) {
 		}
 		wr.WriteAt([]byte(userBytes), 0)
 		wr.Close()
-		s.check(res, true, false)
+		s.check(res, true)
 	}
 }
 
@@ -264,5 +264,5 @@ func TestParentBecomesSymlink(t *testing.T) {
 			t.Errorf("%q: %v %v", p, res[p].State, res[p].Err)
 		}
 	}
-	s.check(res, false, false)
+	s.check(res, false)
 }
