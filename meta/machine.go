@@ -27,7 +27,15 @@ type Machine struct {
 	applied  uint64
 	broken   error // the first error of an apply: the machine stays broken
 	watchers map[chan struct{}]struct{}
-	results  map[uint64]Outcome
+	results  [keptResults]result // by index modulo their number
+}
+
+// keptResults is how many results are kept for Result.
+const keptResults = 1024
+
+type result struct {
+	index   uint64
+	outcome Outcome
 }
 
 // NewMachine opens the state machine on the current store and removes what a
@@ -36,7 +44,7 @@ func NewMachine(dbs DBs, log *slog.Logger) (*Machine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	m := &Machine{dbs: dbs, log: log, watchers: make(map[chan struct{}]struct{}), results: make(map[uint64]Outcome)}
+	m := &Machine{dbs: dbs, log: log, watchers: make(map[chan struct{}]struct{})}
 	if err := m.Reload(); err != nil {
 		return nil, err
 	}
@@ -84,8 +92,11 @@ func (m *Machine) notify() {
 func (m *Machine) Result(index uint64) (Outcome, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o, ok := m.results[index]
-	return o, ok
+	r := m.results[index%keptResults]
+	if r.index != index || index == 0 {
+		return Outcome{}, false
+	}
+	return r.outcome, true
 }
 
 // Apply applies one log entry. An error means that this node must stop: the

@@ -1,0 +1,341 @@
+package meta
+
+import "github.com/lockstep-sync/lockstep/internal/id"
+
+// move judges and applies one move, of a whole subtree for a directory: all that
+// is there at the head moves, what others changed or added meanwhile too.
+func (c *commit) move(ch Change) error {
+	src, err := c.resolve(ch.From, ch.Base)
+	if err != nil {
+		return err
+	}
+	head, ok, err := c.newest(src.path)
+	if err != nil {
+		return err
+	}
+	gone, err := c.gone(src, head, ok)
+	if err != nil {
+		return err
+	}
+	if gone != nil {
+		return c.moveGone(ch, src, *gone)
+	}
+	dst, over, err := c.locate(target{path: c.redirected(ch.Path), via: Accepted})
+	if err != nil {
+		return err
+	}
+	if dst.path != ch.Path && dst.via == Accepted {
+		dst.via = Copied
+	}
+	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Path: src.path, Base: src.base}
+	if dst.path == src.path {
+		o.Kind = Unchanged
+		c.report(o)
+		return nil
+	}
+	if fits, err := c.fits(head, dst.path); err != nil {
+		return err
+	} else if !fits || dst.path.Below(src.path) || src.path.Below(dst.path) {
+		c.report(o)
+		return nil
+	}
+	return c.moveTo(ch, src, dst, head, over)
+}
+
+// gone returns the tombstone that ended the entry which the author moved, nil
+// while the entry is still there: the path is absent, or holds another entry that
+// came after.
+func (c *commit) gone(src target, head version, ok bool) (*version, error) {
+	if !ok || !head.live() {
+		return &head, nil
+	}
+	known, err := c.knows(head, src.base)
+	if err != nil || known || src.base.IsNone() {
+		return nil, err
+	}
+	d, err := c.past()
+	if err != nil {
+		return nil, err
+	}
+	var found *version
+	err = d.versions(c.folder, src.path, c.head.Revision, src.base.Revision+1, func(v version) (bool, error) {
+		if !v.live() {
+			found = &v
+		}
+		return true, nil
+	})
+	return found, err
+}
+
+// moveGone is for a move of an entry that somebody else moved or deleted first.
+func (c *commit) moveGone(ch Change, src target, tomb version) error {
+	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Base: src.base}
+	var was version
+	if !src.base.IsNone() {
+		var err error
+		if was, _, err = c.at(src.path, src.base.Revision); err != nil {
+			return err
+		}
+	}
+	if !was.live() {
+		c.report(o) // the author moved nothing that history knows
+		return nil
+	}
+	x := Conflict{Path: src.path, Kind: ConflictEditDelete, State: ConflictAutomatic, Base: was.Revision, Winner: c.rev, Loser: tomb.Revision}
+	if at, v, err := c.movedTo(tomb); err != nil {
+		return err
+	} else if at != "" {
+		if at == ch.Path {
+			o.Kind, o.Path = Unchanged, at
+			c.report(o)
+			return nil
+		}
+		x.Kind, x.Winner, x.Loser = ConflictRenameRename, tomb.Revision, c.rev
+		if v.Entry.Kind == Dir || v.Entry.SameContent(was.Entry) {
+			if o.Conflict, err = c.record(x); err != nil {
+				return err
+			}
+			o.Path = at
+			c.report(o)
+			return nil
+		}
+	}
+	n, err := c.record(x)
+	if err != nil {
+		return err
+	}
+	return c.restoreAt(ch, src, n)
+}
+
+// movedTo follows a tombstone to where the entry is now; "" if it is nowhere.
+func (c *commit) movedTo(v version) (id.Path, version, error) {
+	for i := 0; v.To != "" && i < maxHops; i++ {
+		next, ok, err := c.newest(v.To)
+		if err != nil || !ok {
+			return "", version{}, err
+		}
+		if next.live() {
+			return next.Path, next, nil
+		}
+		v = next
+	}
+	return "", version{}, nil
+}
+
+// restoreAt puts what the author moved, as its base had it, at the new path.
+func (c *commit) restoreAt(ch Change, src target, conflict uint64) error {
+	d, err := c.past()
+	if err != nil {
+		return err
+	}
+	err = d.subtree(c.folder, src.path, src.base.Revision, func(v version) error {
+		if !v.live() {
+			return nil
+		}
+		p := v.Path.Rebase(src.path, ch.Path)
+		if p.Check() != nil {
+			return nil // what cannot be named there stays in history at its old path
+		}
+		return c.put(Change{Op: OpPut, Path: p, Entry: v.Entry, Mask: FieldsAll})
+	})
+	if err != nil {
+		return err
+	}
+	t := c.redirected(ch.Path)
+	o := ChangeOutcome{Proposed: ch.Path, Kind: Merged, Path: t, Base: Base{Revision: c.rev}, Conflict: conflict}
+	if t != ch.Path {
+		o.Kind = Copied
+	}
+	c.report(o)
+	return nil
+}
+
+// moveTo carries out a move to a path that may be taken.
+func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
+	o := ChangeOutcome{Proposed: ch.Path, Kind: dst.via, Path: dst.path, Base: Base{Revision: c.rev}, Conflict: dst.conflict}
+	into := false // merging a directory into one that is there
+	if over.live() {
+		mine, err := c.own(over)
+		if err != nil {
+			return err
+		}
+		switch {
+		case over.Entry.Kind == Dir && head.Entry.Kind == Dir:
+			into = true
+		case mine && over.Entry.Kind != Dir:
+			// The author's own file, that it moved another one over.
+		case over.Entry.SameContent(head.Entry):
+			// The same file is there already: only the old name goes.
+			o.Kind = Unchanged
+			c.report(o)
+			return c.set(version{Version: Version{Path: src.path, To: dst.path}})
+		default:
+			if o, err = c.moveBeside(ch, head, over); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.ensureParents(o.Path); err != nil {
+		return err
+	}
+	unseen, err := c.moveTree(head, src, o.Path, into)
+	if err != nil {
+		return err
+	}
+	for _, p := range unseen {
+		if p == o.Path {
+			o.Base = src.base
+			if o.Kind == Accepted {
+				o.Kind = Merged
+			}
+		} else {
+			c.report(ChangeOutcome{Proposed: p.Rebase(o.Path, ch.Path), Kind: Merged, Path: p, Base: src.base})
+		}
+	}
+	if o.Kind != Accepted {
+		c.report(o)
+	}
+	return nil
+}
+
+// moveBeside finds another place for a move whose target is taken.
+func (c *commit) moveBeside(ch Change, head, over version) (ChangeOutcome, error) {
+	to, err := c.copyPath(over.Path, head.Entry.Kind)
+	if err != nil {
+		return ChangeOutcome{}, err
+	}
+	x := Conflict{Path: over.Path, CopyPath: to, Kind: ConflictCreateCreate, State: ConflictOpen, Winner: over.Revision, Loser: c.rev}
+	if head.Entry.Kind != over.Entry.Kind {
+		x.Kind = ConflictKinds
+	}
+	n, err := c.record(x)
+	return ChangeOutcome{Proposed: ch.Path, Kind: Copied, Path: to, Base: Base{Revision: c.rev}, Conflict: n}, err
+}
+
+// fits reports whether every path of the subtree can be named below dst.
+func (c *commit) fits(head version, dst id.Path) (bool, error) {
+	if dst.Check() != nil {
+		return false, nil
+	}
+	// A copy's name may be longer than dst by one component.
+	grow := len(dst) + id.MaxComponent - len(head.Path)
+	if head.Entry.Kind != Dir || grow <= 0 {
+		return true, nil
+	}
+	d, err := c.store()
+	if err != nil {
+		return false, err
+	}
+	ok := true
+	err = d.below(c.folder, head.Path, c.rev, func(v version) error {
+		ok = ok && (!v.live() || len(v.Path)+grow <= id.MaxPath)
+		return nil
+	})
+	return ok, err
+}
+
+// moveTree moves the subtree of head to dst and returns the new paths of what the
+// author had not seen. With into, dst is a directory already, and what is taken
+// below it is kept apart one by one.
+func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (unseen []id.Path, err error) {
+	taken := redirects{} // directories below dst that had to be renamed
+	one := func(v version) error {
+		if !v.live() {
+			return nil
+		}
+		known, err := c.knows(v, src.base)
+		if err != nil {
+			return err
+		}
+		p := taken.apply(v.Path.Rebase(head.Path, dst))
+		if into {
+			q, skip, err := c.makeRoom(p, v)
+			if err != nil {
+				return err
+			}
+			if skip {
+				return c.set(version{Version: Version{Path: v.Path, To: p}})
+			}
+			if q != p {
+				taken = append(taken, redirect{p, q})
+				p = q
+			}
+		}
+		if !known {
+			unseen = append(unseen, p)
+		}
+		return c.moveOne(v, p, !known)
+	}
+	d, err := c.store()
+	if err != nil {
+		return nil, err
+	}
+	if err := one(head); err != nil {
+		return nil, err
+	}
+	if head.Entry.Kind != Dir {
+		return unseen, nil
+	}
+	return unseen, d.below(c.folder, head.Path, c.rev, one)
+}
+
+type redirects []redirect
+
+func (r redirects) apply(p id.Path) id.Path {
+	for i := len(r) - 1; i >= 0; i-- {
+		if p.Within(r[i].From) {
+			return p.Rebase(r[i].From, r[i].To)
+		}
+	}
+	return p
+}
+
+// makeRoom finds where v can be when a directory is moved into another: p, or
+// beside it. skip: the same is there already.
+func (c *commit) makeRoom(p id.Path, v version) (q id.Path, skip bool, err error) {
+	over, ok, err := c.newest(p)
+	if err != nil || !ok || !over.live() {
+		return p, false, err
+	}
+	if over.Entry.SameContent(v.Entry) {
+		return p, true, nil
+	}
+	o, err := c.moveBeside(Change{Path: p}, v, over)
+	if err != nil {
+		return "", false, err
+	}
+	c.report(o)
+	return o.Path, false, nil
+}
+
+// moveOne writes the two versions of one moved path. An entry that this commit
+// moves on keeps the place where the head has it as its origin.
+func (c *commit) moveOne(v version, to id.Path, unseen bool) error {
+	n := version{Version: Version{Path: to, Entry: v.Entry, From: v.Path}, moved: true, unseen: unseen}
+	if v.Revision == c.rev {
+		if v.moved {
+			n.From = v.From
+			if old, ok, err := c.newest(v.From); err != nil {
+				return err
+			} else if ok && !old.live() && old.Path != to {
+				if err := c.set(version{Version: Version{Path: v.From, To: to}}); err != nil {
+					return err
+				}
+			}
+		} else {
+			// Written by this commit: it is not the one that the head has there.
+			n.moved = false
+			was, _, err := c.at(v.Path, c.head.Revision)
+			if err != nil {
+				return err
+			}
+			if !was.live() {
+				n.From = ""
+			}
+		}
+	}
+	if err := c.set(n); err != nil {
+		return err
+	}
+	return c.set(version{Version: Version{Path: v.Path, To: to}})
+}

@@ -1,0 +1,172 @@
+package meta
+
+import (
+	"github.com/lockstep-sync/lockstep/internal/id"
+)
+
+// put judges and applies one put.
+func (c *commit) put(ch Change) error {
+	t, err := c.resolve(ch.Path, ch.Base)
+	if err != nil {
+		return err
+	}
+	t, head, err := c.locate(t)
+	if err != nil {
+		return err
+	}
+	s := situation{Head: head.Entry, NoBase: t.base.IsNone(), Entry: ch.Entry, Mask: ch.Mask}
+	if s.Known, err = c.knowsPath(head, t.base); err != nil {
+		return err
+	}
+	var base version
+	if !s.Known && !s.NoBase {
+		if base, err = c.baseVersion(t, head); err != nil {
+			return err
+		}
+		s.Base = base.Entry
+	}
+	s.Had = func(e Entry) (id.Revision, error) { return c.had(t, e) }
+	j, err := judgePut(s)
+	if err != nil {
+		return err
+	}
+	if (j.Act == actWrite || j.Act == actMerge) && head.Entry.Kind == Dir && j.Entry.Kind != Dir {
+		// A directory gives way with all that is below it, as in a delete.
+		if blocked, err := c.clear(t); err != nil {
+			return err
+		} else if blocked {
+			j = judgement{Act: actCopy, Entry: ch.Entry, Conflict: ConflictKinds}
+		}
+	}
+	return c.act(ch, t, head, base, j)
+}
+
+// act carries out a judgement.
+func (c *commit) act(ch Change, t target, head, base version, j judgement) error {
+	o := ChangeOutcome{Proposed: ch.Path, Kind: t.via, Path: t.path, Base: Base{Revision: c.rev}, Conflict: t.conflict}
+	switch j.Act {
+	case actNothing:
+		if o.Kind == Accepted {
+			o.Kind = Unchanged
+		}
+		switch {
+		case j.At != 0:
+			h, _, err := c.header(j.At)
+			if err != nil {
+				return err
+			}
+			o.Base = h.Base()
+		case !ch.Entry.SameContent(head.Entry):
+			o.Base = t.base // attributes that another kind has no use for
+		}
+		c.report(o)
+		return nil
+	case actCopy:
+		return c.copyBeside(ch, t, head, base, j)
+	case actRevive:
+		n, err := c.record(Conflict{Path: t.path, Kind: j.Conflict, State: ConflictAutomatic, Base: base.Revision, Winner: c.rev, Loser: head.Revision})
+		if err != nil {
+			return err
+		}
+		o.Conflict = n
+	case actMerge:
+		if o.Kind == Accepted {
+			o.Kind = Merged
+		}
+	}
+	if err := c.ensureParents(t.path); err != nil {
+		return err
+	}
+	if err := c.set(version{Version: Version{Path: t.path, Entry: j.Entry}, unseen: j.Unseen}); err != nil {
+		return err
+	}
+	if j.Unseen {
+		o.Base = t.base // what the author holds is still the content of its base
+	}
+	if o.Kind != Accepted || o.Conflict != 0 || o.Path != o.Proposed {
+		c.report(o)
+	}
+	return nil
+}
+
+// copyBeside commits the loser beside the head and opens a record.
+func (c *commit) copyBeside(ch Change, t target, head, base version, j judgement) error {
+	to, err := c.copyPath(t.path, j.Entry.Kind)
+	if err != nil {
+		return err
+	}
+	if err := c.ensureParents(to); err != nil {
+		return err
+	}
+	if err := c.set(version{Version: Version{Path: to, From: t.path, Entry: j.Entry}}); err != nil {
+		return err
+	}
+	x := Conflict{Path: t.path, CopyPath: to, Kind: j.Conflict, State: ConflictOpen, Winner: head.Revision, Loser: c.rev}
+	if base.live() {
+		x.Base = base.Revision
+	}
+	n, err := c.record(x)
+	if err != nil {
+		return err
+	}
+	c.redirects = append(c.redirects, redirect{t.path, to})
+	c.report(ChangeOutcome{Proposed: ch.Path, Kind: Copied, Path: to, Base: Base{Revision: c.rev}, Conflict: n})
+	return nil
+}
+
+// knowsPath is knows for a path's newest version, which may be none at all.
+func (c *commit) knowsPath(head version, base Base) (bool, error) {
+	if head.Revision == 0 {
+		return true, nil
+	}
+	return c.knows(head, base)
+}
+
+// baseVersion is the version that the author made its change from: at t.path, or
+// where the entry was before moves since brought it there.
+func (c *commit) baseVersion(t target, head version) (version, error) {
+	p, v := t.path, head
+	for range maxHops {
+		if v.Revision <= t.base.Revision || !v.moved {
+			break
+		}
+		next, ok, err := c.at(v.From, v.Revision-1)
+		if err != nil {
+			return version{}, err
+		}
+		if !ok {
+			break
+		}
+		p, v = v.From, next
+	}
+	base, _, err := c.at(p, t.base.Revision)
+	if err == nil && !base.live() && t.from != "" {
+		base, _, err = c.at(t.from, t.base.Revision)
+	}
+	return base, err
+}
+
+// maxScan bounds how many versions of one path are compared with a change.
+const maxScan = 4096
+
+// had returns the newest revision after t's base, up to the head, at which the
+// path had e's content, 0 if there is none. Without a base every version counts.
+func (c *commit) had(t target, e Entry) (found id.Revision, err error) {
+	d, err := c.past()
+	if err != nil {
+		return 0, err
+	}
+	oldest := id.Revision(1)
+	if !t.base.IsNone() {
+		oldest = t.base.Revision + 1
+	}
+	n := 0
+	err = d.versions(c.folder, t.path, c.head.Revision, oldest, func(v version) (bool, error) {
+		if n++; e.SameContent(v.Entry) {
+			found = v.Revision
+			return false, nil
+		}
+		return n < maxScan, nil
+	})
+	return found, err
+}

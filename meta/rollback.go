@@ -1,0 +1,177 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/kv"
+)
+
+// rollback makes p ("" is everything) what it was at target.
+func (c *commit) rollback(p id.Path, target id.Revision) (reason string, err error) {
+	if p != "" {
+		if reason, err := c.rollbackParents(p, target); err != nil || reason != "" {
+			return reason, err
+		}
+	}
+	d, err := c.past()
+	if err != nil {
+		return "", err
+	}
+	return "", d.compare(c.folder, p, c.head.Revision, target, func(now, then version) error {
+		if now.Entry == then.Entry {
+			return nil
+		}
+		return c.set(version{Version: Version{Path: now.Path, Entry: then.Entry}})
+	})
+}
+
+// rollbackParents makes the directories above p if there was something at p.
+func (c *commit) rollbackParents(p id.Path, target id.Revision) (reason string, err error) {
+	then, _, err := c.at(p, target)
+	if err != nil || !then.live() {
+		return "", err
+	}
+	for q := p.Dir(); q != ""; q = q.Dir() {
+		v, _, err := c.newest(q)
+		if err != nil {
+			return "", err
+		}
+		if v.live() && v.Entry.Kind != Dir {
+			return fmt.Sprintf("%q is a %s now: roll back %q instead", string(q), v.Entry.Kind, string(q)), nil
+		}
+	}
+	return "", c.ensureParents(p)
+}
+
+// compare calls fn with the versions of each path within under at two revisions,
+// then being the older one, in byte order. A path without a version then is
+// Absent then. now is at most the head: rows of a newer revision are left out.
+func (d reads) compare(f id.Folder, under id.Path, now, then id.Revision, fn func(now, then version) error) (err error) {
+	each := func(lo, hi []byte) (err error) {
+		it, err := d.r.Iter(lo, hi)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, it.Close()) }()
+		for it.Next() {
+			p, r, ok := parseVersionKey(it.Key())
+			if !ok {
+				return fmt.Errorf("%w: version key %x", ErrDamaged, it.Key())
+			}
+			if r > now {
+				it.Seek(versionKey(f, p, now))
+				continue
+			}
+			a, err := decodeVersionAt(it)
+			if err != nil {
+				return err
+			}
+			b := version{Version: Version{Path: p}}
+			if r <= then {
+				b = a
+			} else {
+				it.Seek(versionKey(f, p, then))
+				if it.Next() {
+					if q, _, ok := parseVersionKey(it.Key()); ok && q == p {
+						if b, err = decodeVersionAt(it); err != nil {
+							return err
+						}
+					}
+				}
+			}
+			if err := fn(a, b); err != nil {
+				return err
+			}
+			it.Seek(kv.PrefixEnd(versionPrefix(f, p)))
+		}
+		return nil
+	}
+	if under != "" {
+		p := versionPrefix(f, under)
+		if err := each(p, kv.PrefixEnd(p)); err != nil {
+			return err
+		}
+	}
+	p := versionBelow(f, under)
+	return each(p, kv.PrefixEnd(p))
+}
+
+// resolveConflict closes a record as the user decided.
+func (c *commit) resolveConflict(cmd ResolveCmd) (reason string, err error) {
+	x, ok, err := reads{c.t}.conflict(c.folder, cmd.Conflict)
+	if err != nil {
+		return "", err
+	}
+	if !ok || x.State != ConflictOpen {
+		return "no such open conflict", nil
+	}
+	if ok, err := c.holds(cmd.Seen); err != nil || !ok {
+		return "the revision it was decided on is not in this history", err
+	}
+	path, _, err := c.newest(x.Path)
+	if err != nil {
+		return "", err
+	}
+	other, _, err := c.newest(x.CopyPath)
+	if err != nil {
+		return "", err
+	}
+	for _, v := range []version{path, other} {
+		if v.Revision > cmd.Seen.Revision {
+			return fmt.Sprintf("%q has changed since it was looked at", string(v.Path)), nil
+		}
+	}
+	if reason, err := c.keep(cmd, x, path, other); reason != "" || err != nil {
+		return reason, err
+	}
+	x.State, x.ResolvedBy, x.ResolvedAt, x.Resolution = ConflictResolved, c.node, c.rev, cmd.Keep.String()
+	c.state.Open--
+	c.conflicts = append(c.conflicts, x)
+	return "", nil
+}
+
+func (c *commit) keep(cmd ResolveCmd, x Conflict, path, other version) (reason string, err error) {
+	var put Entry
+	switch cmd.Keep {
+	case KeepBoth:
+		return "", nil
+	case KeepWinner:
+	case KeepLoser:
+		if !other.live() || other.Entry.Kind == Dir || path.Entry.Kind == Dir {
+			return "a directory takes part or the copy is gone: move it by hand, then keep both", nil
+		}
+		put = other.Entry
+	case KeepWith:
+		var ok bool
+		if put, ok = cmd.Entry.normal(); !ok || put.Kind == Dir || path.Entry.Kind == Dir {
+			return "not a file", nil
+		}
+	default:
+		return fmt.Sprintf("unknown resolution %d", cmd.Keep), nil
+	}
+	if put.Kind != Absent {
+		for q := x.Path.Dir(); q != ""; q = q.Dir() {
+			if v, _, err := c.newest(q); err != nil {
+				return "", err
+			} else if v.live() && v.Entry.Kind != Dir {
+				return fmt.Sprintf("%q is a %s now", string(q), v.Entry.Kind), nil
+			}
+		}
+		if err := c.ensureParents(x.Path); err != nil {
+			return "", err
+		}
+		if err := c.set(version{Version: Version{Path: x.Path, Entry: put}}); err != nil {
+			return "", err
+		}
+	}
+	if !other.live() {
+		return "", nil
+	}
+	kept, err := c.survivors(target{path: other.Path, base: cmd.Seen}, other)
+	if err != nil {
+		return "", err
+	}
+	return "", c.removeTree(other, kept)
+}
