@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -194,6 +195,8 @@ func decodeHeartbeat(from id.Node, data []byte) (h Heartbeat, err error) {
 		return Heartbeat{}, fmt.Errorf("heartbeat of node %s: version of %d bytes", from.Short(), len(h.Version))
 	}
 	h.Node = from
+	// In one order, so that equal states compare equal.
+	slices.SortFunc(h.Folders, func(a, b FolderState) int { return bytes.Compare(a.Folder[:], b.Folder[:]) })
 	return h, nil
 }
 

@@ -172,6 +172,7 @@ func http1() *http.Protocols {
 // the others that this node leaves, and returns when everything it started has
 // ended. Its error is nil if ctx ended.
 func (p *Peers) Run(ctx context.Context) error {
+	defer p.transport.Hold()() // for the farewell
 	// Requests end with ctx, but the farewell must go out: the server and the
 	// connections close after it.
 	g, gctx := errgroup.WithContext(ctx)

@@ -176,19 +176,16 @@ func start(t testing.TB, m *members, change ...func(*Options)) *node {
 	n.Peers = New(o)
 	m.set(who.ID(), l.Addr().String())
 	ctx, cancel := context.WithCancel(context.Background())
-	tctx, tcancel := context.WithCancel(context.Background())
-	var wg, twg sync.WaitGroup
+	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := n.Run(ctx); err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	twg.Go(func() { _ = n.t.Run(tctx) })
+	wg.Go(func() { _ = n.t.Run(ctx) })
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		wg.Wait()
-		tcancel()
-		twg.Wait()
 	})
 	t.Cleanup(n.stop)
 	return n

@@ -334,15 +334,15 @@ func TestBackoff(t *testing.T) {
 // Memory stays bounded, whatever the size of the pull and the slowness of got.
 func TestPullMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("pulls 512 MiB")
+		t.Skip("pulls 256 MiB")
 	}
 	m := &members{}
 	a, b := start(t, m), start(t, m)
 	connected(t, a, b)
 	one := random(4 << 20)
 	want := b.back.put(one)
-	for range 7 {
-		want = append(want, want...) // 128 times the same 4 MiB
+	for range 6 {
+		want = append(want, want...) // 64 times the same 4 MiB
 	}
 	var held, most atomic.Int64
 	missing, err := a.Pull(t.Context(), id.Folder{}, nil, want, func(_ int, data []byte) error {
@@ -365,7 +365,7 @@ func TestPullMemory(t *testing.T) {
 	}
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
-	if ms.HeapSys > 256<<20 {
+	if ms.HeapSys > 160<<20 {
 		t.Errorf("heap of %d MiB", ms.HeapSys>>20)
 	}
 }

@@ -35,6 +35,8 @@ const (
 	// that its alert is not lost in a TCP reset.
 	lingerTime  = time.Second
 	lingerBytes = 64 << 10
+	// holdTime is how long the end of Run waits for those who hold the transport.
+	holdTime = time.Second
 )
 
 // Members is the membership as this node knows it. It is asked often, for every
@@ -79,8 +81,9 @@ type Transport struct {
 	life context.Context // ends with Run
 	end  context.CancelFunc
 
-	mu    sync.Mutex // guards young
+	mu    sync.Mutex // guards young and held
 	young *list.List // of net.Conn: handshakes in progress, oldest first
+	held  map[chan struct{}]struct{}
 
 	handshakes     sync.WaitGroup
 	sent, received atomic.Uint64
@@ -97,6 +100,7 @@ func New(o Options) *Transport {
 		maxConns:      defaultConns,
 		timeout:       o.HandshakeTimeout,
 		young:         list.New(),
+		held:          make(map[chan struct{}]struct{}),
 		layers:        make(map[Proto]*layer),
 	}
 	if t.log == nil {
@@ -155,6 +159,43 @@ func (t *Transport) Drop(node id.Node) {
 	}
 }
 
+// Hold lets its caller use the transport for up to a second after Run was told to
+// end: to say farewell, say. release is called once.
+func (t *Transport) Hold() (release func()) {
+	done := make(chan struct{})
+	t.mu.Lock()
+	t.held[done] = struct{}{}
+	t.mu.Unlock()
+	return func() {
+		t.mu.Lock()
+		delete(t.held, done)
+		t.mu.Unlock()
+		close(done)
+	}
+}
+
+// awaitHolders waits for all releases, at most holdTime.
+func (t *Transport) awaitHolders() {
+	late := time.NewTimer(holdTime)
+	defer late.Stop()
+	for {
+		var next chan struct{}
+		t.mu.Lock()
+		for next = range t.held {
+			break
+		}
+		t.mu.Unlock()
+		if next == nil {
+			return
+		}
+		select {
+		case <-next:
+		case <-late.C:
+			return
+		}
+	}
+}
+
 // Run accepts connections until ctx ends. It then closes the listener and every
 // connection, and returns when all that it started has ended. Its error is nil
 // if ctx ended. A transport runs once.
@@ -165,6 +206,7 @@ func (t *Transport) Run(ctx context.Context) error {
 
 	err := t.accept(ctx)
 	stop()
+	t.awaitHolders()
 	t.end()
 	_ = t.listener.Close()
 	t.closeYoung()
