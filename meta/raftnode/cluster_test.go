@@ -70,7 +70,8 @@ type host struct {
 	log memLog
 
 	store *store.Store
-	m     *fakeMachine
+	m     *fakeMachine  // or
+	real  *meta.Machine // in a cluster of real ones
 	node  *Node
 	trans *raft.InmemTransport
 	ran   chan error
@@ -82,6 +83,7 @@ type host struct {
 type cluster struct {
 	t     *testing.T
 	tim   Timings
+	real  bool
 	hosts []*host
 
 	mu  sync.Mutex
@@ -137,16 +139,24 @@ func (c *cluster) open(h *host) error {
 	if err != nil {
 		return err
 	}
-	m, err := newFake(st)
+	_, trans := raft.NewInmemTransport(serverAddress(h.id))
+	o := Options{
+		Dir: "home/raft", Self: h.id, Store: st, Transport: trans, Bootstrap: h == c.hosts[0],
+		Online: c.online, Timings: c.tim, Log: testLog(),
+		fs: h.fs, logs: func() (logBackend, error) { return h.log, nil },
+	}
+	var m *fakeMachine
+	if c.real {
+		h.real, err = meta.NewMachine(st, nil)
+		o.Machine = h.real
+	} else {
+		m, err = newFake(st)
+		o.machine = m
+	}
 	if err != nil {
 		return err
 	}
-	_, trans := raft.NewInmemTransport(serverAddress(h.id))
-	node, err := Open(Options{
-		Dir: "home/raft", Self: h.id, Store: st, Transport: trans, Bootstrap: h == c.hosts[0],
-		Online: c.online, Timings: c.tim, Log: testLog(),
-		machine: m, fs: h.fs, logs: func() (logBackend, error) { return h.log, nil },
-	})
+	node, err := Open(o)
 	if err != nil {
 		return errors.Join(err, st.Close())
 	}

@@ -28,7 +28,7 @@ const (
 // newNetworkTransport speaks raft over a stream layer whose addresses are node IDs.
 func newNetworkTransport(stream raft.StreamLayer, log *raftLogger) Transport {
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  stream,
+		Stream:                  trackStream(stream),
 		MaxPool:                 maxPool,
 		Timeout:                 rpcTimeout,
 		Logger:                  log,
