@@ -128,8 +128,8 @@ func (l *loop) round() error {
 	l.lookAtRoot(time.Now())
 	l.look()
 	l.offer()
+	l.tell() // before the answers: who has one may ask for the state
 	l.answerFlushes()
-	l.tell()
 	return l.fatal
 }
 

@@ -80,7 +80,7 @@ func (l *loop) found(r found) {
 	l.taken += len(r.dirty) + len(r.gone)
 	now := time.Now()
 	for _, p := range r.dirty {
-		l.m.Touch(p, now)
+		l.m.Found(p, now)
 	}
 	for _, b := range r.blocked {
 		if l.w.block(b.Path, b.Reason, r.scan.number) {
@@ -107,7 +107,7 @@ func (l *loop) scanned(r scanResult) {
 	}
 	now := time.Now()
 	for _, p := range gone {
-		l.m.Touch(p, now)
+		l.m.Found(p, now)
 	}
 	if r.err == nil {
 		l.w.unblockWithin(s.under, s.number)

@@ -85,7 +85,9 @@ func (w *Watcher) Flush(ctx context.Context) error {
 				done <- err
 				return
 			}
-			l.flushes = append(l.flushes, flush{mark: l.m.Mark(), since: time.Now(), done: done, ctx: ctx})
+			now := time.Now()
+			l.m.PollHeld(now)
+			l.flushes = append(l.flushes, flush{mark: l.m.Mark(), since: now, done: done, ctx: ctx})
 		})
 	})
 }

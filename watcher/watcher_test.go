@@ -103,11 +103,29 @@ func TestDeletedTreeIsReportedOnce(t *testing.T) {
 	}
 	x.start()
 	x.forget()
-	x.must(os.RemoveAll(x.path("t")))
-	x.reported("t", vfs.Absent)
+	x.must(os.Rename(x.path("t"), t.TempDir()+"/t")) // gone at once
 	x.agreed(0)
 	x.flush()
 	if got := x.reports(); !slices.Equal(got, []string{"t: absent"}) {
+		t.Errorf("reported %v", got)
+	}
+}
+
+func TestDeletingATreeReportsNothingTwice(t *testing.T) {
+	t.Parallel()
+	x := prepare(t)
+	for i := range 200 {
+		x.mkdir(fmt.Sprintf("t/d%d/e", i))
+		x.write(fmt.Sprintf("t/d%d/e/f", i), "1")
+	}
+	x.start()
+	x.forget()
+	x.must(os.RemoveAll(x.path("t")))
+	x.agreed(0)
+	x.flush()
+	got := x.reports()
+	slices.Sort(got)
+	if n := len(got); len(slices.Compact(got)) != n {
 		t.Errorf("reported %v", got)
 	}
 }

@@ -89,6 +89,15 @@ func (m *Machine) Held() []id.Path {
 	return out
 }
 
+// PollHeld makes the paths due that the last look found open for writing.
+func (m *Machine) PollHeld(now time.Time) {
+	for _, e := range m.entries {
+		if e.held && e.phase == waiting {
+			m.at(e, now)
+		}
+	}
+}
+
 // Mark returns the number of the newest path that became dirty.
 func (m *Machine) Mark() uint64 { return m.last }
 

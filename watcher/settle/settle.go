@@ -91,7 +91,15 @@ func New(c Config) *Machine {
 	return &Machine{c: c.withDefaults(), entries: make(map[id.Path]*entry), hot: make(map[id.Path]time.Time)}
 }
 
-// Touch says that something happened to p, or that a scan found it changed.
+// Found says that a scan found p changed. It tells nothing new of a path that is
+// dirty already: above all, not that somebody wrote to it now.
+func (m *Machine) Found(p id.Path, now time.Time) {
+	if m.entries[p] == nil {
+		m.Touch(p, now)
+	}
+}
+
+// Touch says that something happened to p.
 func (m *Machine) Touch(p id.Path, now time.Time) {
 	e := m.entries[p]
 	if e == nil {

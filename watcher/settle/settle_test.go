@@ -130,6 +130,14 @@ func TestWhenAPathIsReported(t *testing.T) {
 			w.file("f").stat.Size++
 			w.until(4500 * ms)
 		}, 4000 * ms},
+		{"held and known, and scans see it", func(w *world) {
+			w.file("f").probe, w.file("f").known = Held, true
+			w.write("f")
+			for s := range 10 {
+				w.until(time.Duration(s) * time.Second / 2)
+				w.m.Found("f", w.now)
+			}
+		}, 2 * time.Second},
 		{"no leases: two looks", func(w *world) { w.write("f"); w.file("f").probe = Unknown }, 33 * ms},
 		{"no leases, and it grows", func(w *world) {
 			w.file("f").probe = Unknown
