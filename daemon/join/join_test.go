@@ -249,8 +249,11 @@ func TestFloodIsBounded(t *testing.T) {
 	}))
 	const n = 30
 	answers := make(chan string, n)
+	var conns []*transport.Conn
 	for range n {
-		c := dial(t, inv)
+		conns = append(conns, dial(t, inv))
+	}
+	for _, c := range conns { // all at once
 		go func() {
 			var answer wireResponse
 			_ = writeFrame(c, wireRequest{Cluster: inv.token.Cluster, Advertise: "h:1"}, MaxRequest)
