@@ -233,11 +233,9 @@ func TestUnreadableKeepsWhatIsRecorded(t *testing.T) {
 	if got := fmt.Sprint(x.w.Blocked()); got != "[{d permission denied} {mnt "+reasonMount+"}]" {
 		t.Errorf("blocked %v", got)
 	}
-	for _, b := range x.batches {
-		for _, d := range b.Paths {
-			if d.Blocked == "" {
-				t.Errorf("reported %+v", d)
-			}
+	for _, d := range x.all() {
+		if d.Blocked == "" {
+			t.Errorf("reported %+v", d)
 		}
 	}
 	m.ClearFaults()

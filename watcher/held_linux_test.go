@@ -116,11 +116,9 @@ func TestSpecialFilesAreBlocked(t *testing.T) {
 	x.must(os.RemoveAll(x.path("d")))
 	blocked(fmt.Sprintf("[{sock %s}]", reasonSpecial))
 	n := 0
-	for _, b := range x.batches {
-		for _, d := range b.Paths {
-			if d.Blocked != "" {
-				n++
-			}
+	for _, d := range x.all() {
+		if d.Blocked != "" {
+			n++
 		}
 	}
 	if n != 3 {
@@ -193,11 +191,9 @@ func watchUnreadable(t *testing.T, root string) {
 		}
 	}
 	blocked("[{closed permission denied} {secret permission denied}]")
-	for _, b := range x.batches {
-		for _, d := range b.Paths {
-			if d.Stat.Kind == vfs.Absent && d.Blocked == "" {
-				t.Errorf("reported as gone: %+v", d)
-			}
+	for _, d := range x.all() {
+		if d.Stat.Kind == vfs.Absent && d.Blocked == "" {
+			t.Errorf("reported as gone: %+v", d)
 		}
 	}
 	x.must(os.Chmod(x.path("secret"), 0o644))

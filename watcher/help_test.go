@@ -204,6 +204,16 @@ func (x *fixture) reports() []string {
 	return out
 }
 
+// all returns all that was reported.
+func (x *fixture) all() (out []Dirty) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, b := range x.batches {
+		out = append(out, b.Paths...)
+	}
+	return out
+}
+
 func (x *fixture) forget() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
