@@ -142,13 +142,13 @@ type Node struct {
 	change  sync.Mutex
 	leaving bool
 
-	// mu guards refuse, inflight (whose Add must not race with Wait) and moved, which
+	// mu guards ran (set by Run, closed when it has ended), refuse, inflight (whose Add must not race with Wait) and moved, which
 	// is closed and replaced whenever the applied index moves.
 	mu       sync.Mutex
+	ran      chan struct{}
 	moved    chan struct{}
 	refuse   bool
 	inflight sync.WaitGroup
-	running  sync.WaitGroup
 }
 
 // Open starts raft from what is in o.Dir. It refuses with ErrStateBehind or
@@ -279,8 +279,11 @@ func (n *Node) fail(err error) {
 // ends, Shutdown is called, or the node must stop, which is the error it returns;
 // then raft has ended. Run is called once.
 func (n *Node) Run(ctx context.Context) error {
-	n.running.Add(1)
-	defer n.running.Done()
+	ran := make(chan struct{})
+	defer close(ran)
+	n.mu.Lock()
+	n.ran = ran
+	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
@@ -306,7 +309,12 @@ func (n *Node) Run(ctx context.Context) error {
 // node had crashed. It returns when everything has ended.
 func (n *Node) Close() error {
 	n.stopOnce.Do(func() { close(n.stop) })
-	n.running.Wait()
+	n.mu.Lock()
+	ran := n.ran
+	n.mu.Unlock()
+	if ran != nil {
+		<-ran
+	}
 	return n.close()
 }
 

@@ -148,12 +148,13 @@ func (k *sink) Cancel() error {
 	return k.s.fs.RemoveAll(k.temp)
 }
 
+// writeFile writes and syncs a file.
 func writeFile(fs vfs.FS, path string, b []byte) error {
 	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.Write(slices.Clone(b)) // a vfs.File may scribble over what it was given
 	if err == nil {
 		err = f.Sync()
 	}

@@ -170,7 +170,8 @@ func unpackFile(fs vfs.FS, path string, f manifestFile, r io.Reader) error {
 		return err
 	}
 	hash := blake3.New()
-	n, err := io.Copy(io.MultiWriter(out, hash), io.LimitReader(r, f.Size))
+	// The hash first: a vfs.File may scribble over what it was given.
+	n, err := io.Copy(io.MultiWriter(hash, out), io.LimitReader(r, f.Size))
 	if err == nil {
 		err = out.Sync()
 	}
