@@ -13,8 +13,8 @@ import (
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
-// maxBatch is the number of steps after which names are made durable and results recorded: what a crash
-// leaves to be looked at again is at most this much.
+// maxBatch is the number of steps after which names are made durable and results
+// recorded: what a crash leaves to be looked at again is about this much.
 const maxBatch = 1000
 
 var (

@@ -118,8 +118,7 @@ func (s *scenario) afterCrash(t *testing.T, cr crashed) {
 		w := &world{t: t, mem: inner, fs: inner, user: inner.Plain(), store: newStore()}
 		w.bytes = s.bytes
 		w.restart()
-		var list []crashed
-		list = crashes(inner, nil, nil, func() { w.must(w.x.Recover(context.Background())) })
+		list := crashes(inner, nil, nil, func() { w.must(w.x.Recover(context.Background())) })
 		for i, c2 := range list {
 			if i%11 == 0 {
 				c2.label = cr.label + ", then in Recover " + c2.label

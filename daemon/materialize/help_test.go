@@ -37,6 +37,7 @@ type store struct {
 	rescued  []id.Path
 	clock    time.Time
 	keepErr  error
+	onRescue func(Kept) // called without the lock
 }
 
 func newStore() *store {
@@ -79,6 +80,9 @@ func (s *store) Fill(ctx context.Context, reqs []FillRequest) []error {
 }
 
 func (s *store) Rescue(ctx context.Context, k Kept, h vfs.Handle) error {
+	if s.onRescue != nil {
+		s.onRescue(k)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rescued = append(s.rescued, k.Path)

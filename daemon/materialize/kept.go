@@ -22,8 +22,8 @@ const (
 	// hashedAge is how long it is kept where nothing proved that nobody had it open
 	// for writing; then its content decides.
 	hashedAge = 60 * time.Second
-	// retryAge is when a file is looked at again that somebody has open for writing, or
-	// that the Keeper could not take.
+	// retryAge is when a file is looked at again that somebody has open for writing,
+	// or that the Keeper could not take.
 	retryAge = 5 * time.Second
 	// freshAge: a file last written this short a time before it was displaced is
 	// hashed, for a later write within the clock's tick would not show in its times.
@@ -62,9 +62,9 @@ func (c *commit) unkeep(p id.Path) {
 	}
 }
 
-// giveBack deals with a thing of the user's, now at p in Lockstep's directory, whose
-// path is taken again: a file becomes a local change by way of kept; anything
-// else goes beside its path under a name of its own.
+// giveBack deals with a thing of the user's, now at p in Lockstep's directory,
+// whose path is taken again: a file becomes a local change by way of kept;
+// anything else goes beside its path under a name of its own.
 func (c *commit) giveBack(in *intent, p, path id.Path) {
 	st, err := c.fs.Lstat(p)
 	if err == nil && st.Kind == vfs.Absent {
@@ -125,9 +125,8 @@ type Swept struct {
 	Next time.Time
 }
 
-// Sweep drops or gives back the kept files that are due. It returns the first
-// error that concerns all of them; what concerns one is logged, and tried again later.
-// It does nothing, and opens nothing, while no file is due.
+// Sweep drops or gives back the kept files that are due. It returns errors that
+// concern all of them; what concerns one is logged, and tried again later. nothing, and opens nothing, while no file is due.
 func (x *Executor) Sweep(ctx context.Context) (out Swept, err error) {
 	now := x.now()
 	var due []*keptEntry

@@ -140,8 +140,8 @@ type Kept struct {
 	Target string
 }
 
-// Keeper decides with Sweep what becomes of displaced files. h is open for reading, nil for
-// a symlink, and closed by the caller.
+// Keeper decides with Sweep what becomes of displaced files. h is open for
+// reading, nil for a symlink, and closed by the caller.
 type Keeper interface {
 	// Rescue is called before File is dropped, its content being Was: what of it
 	// has no other place (chunks known by location in this file) must be safe when
@@ -149,8 +149,8 @@ type Keeper interface {
 	Rescue(ctx context.Context, k Kept, h vfs.Handle) error
 	// Returned hands over a file whose content is not Was: the user's bytes, which
 	// history does not hold. When it returns nil they must be durable as a local
-	// change of Path made from WasVersion; then File is dropped. An error means later. It may
-	// be called again for the same bytes after a crash.
+	// change of Path made from WasVersion; then File is dropped. An error means
+	// later. It may be called again for the same bytes, or for newer ones.
 	Returned(ctx context.Context, k Kept, h vfs.Handle) error
 }
 

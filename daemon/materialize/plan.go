@@ -288,7 +288,7 @@ func (p *planner) build() {
 			if it.Want.Kind == meta.File && !attrsAre(it.ExpectFrom, it.Want) {
 				p.add(step{op: opAttr, item: i, path: it.Path, expect: it.ExpectFrom})
 			}
-		case p.claims2(i):
+		case p.takes(i):
 			p.move(i)
 		default:
 			p.put(i)
@@ -296,8 +296,8 @@ func (p *planner) build() {
 	}
 }
 
-// claims2 reports that item i's MoveFrom is taken by it.
-func (p *planner) claims2(i int) bool {
+// takes reports that item i's MoveFrom is taken by it.
+func (p *planner) takes(i int) bool {
 	c, ok := p.claim[p.items[i].MoveFrom]
 	return ok && c == i
 }
@@ -359,7 +359,7 @@ func (p *planner) finish() {
 		case it.Want.Kind != meta.Dir:
 		case r.lateMode:
 			p.add(step{op: opDirMode, item: i, path: it.Path})
-		case r.carried || p.claims2(i):
+		case r.carried || p.takes(i):
 			p.add(step{op: opDirMode, item: i, path: it.Path, expect: p.brought(i)})
 		case r.stage == meta.Absent:
 			p.add(step{op: opDirMode, item: i, path: it.Path, expect: it.Expect})

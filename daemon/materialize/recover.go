@@ -13,9 +13,9 @@ import (
 )
 
 // Recover finishes or undoes what a crash cut short, and takes up what is kept.
-// It must be called before the first scan, and after an error of Commit. It may be called
-// again after a crash within it: each step looks at what is there and is
-// idempotent. Stages are removed, but for those of big files.
+// It must be called before the first scan, and after an error of Commit; after a
+// crash within it, again: each step looks at what is there and is idempotent.
+// Stages are removed, but for those of big files.
 //
 // What it leaves is one of: the old version, the new version, or the user's own
 // file at each path. A path that holds the new version without being recorded is
@@ -192,7 +192,8 @@ func (r *recovery) put(in *intent) error {
 }
 
 // refill undoes moving aside, or removing, what was at the path: where there is
-// no exchange, the path is absent for a moment, which must not be taken for the user's delete.
+// no exchange, the path is absent for a moment, which must not be taken for the
+// user's delete.
 func (r *recovery) refill(in *intent) error {
 	at, err := r.fs.Lstat(in.path)
 	if err != nil || at.Kind != vfs.Absent || in.expect.Kind == vfs.Absent {

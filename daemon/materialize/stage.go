@@ -73,8 +73,9 @@ func (e *NoSpaceError) Error() string {
 }
 
 // Stage writes what items need into .lockstep/tmp and makes it durable. Files
-// that cannot be had are no error: Commit reports them as Missing or Failed. Errors are *NoSpaceError, ErrBadPlan,
-// the context's, and those of the filesystem that concern all files.
+// that cannot be had are no error: Commit reports them as Missing or Failed.
+// Errors are *NoSpaceError, ErrBadPlan, the context's, and those of the
+// filesystem that concern all files: a full disk, a failed fsync.
 func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err error) {
 	p, err := newPlan(items)
 	if err != nil {

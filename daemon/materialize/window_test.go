@@ -1,0 +1,224 @@
+package materialize
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// one is a folder with the file f, to be replaced.
+func one(t *testing.T) (*world, *Staged) {
+	w := newWorld(t, vfs.MemOptions{})
+	was := w.file("old bytes", 0o644, 1)
+	w.make("f", was)
+	w.must(w.user.SyncAll())
+	items := w.diff(map[id.Path]meta.Entry{"f": was}, map[id.Path]meta.Entry{"f": w.file("new bytes", 0o644, 2)}, nil)
+	s, err := w.x.Stage(context.Background(), items)
+	w.must(err)
+	return w, s
+}
+
+// userWrites replaces path by a new file.
+func (w *world) userWrites(p id.Path, text string) {
+	w.t.Helper()
+	h, err := w.user.Create("usertmp", 0o644)
+	w.must(err)
+	_, err = h.WriteAt([]byte(text), 0)
+	w.must(errors.Join(err, h.Close(), w.user.Rename("usertmp", p, vfs.Replace)))
+}
+
+// onRename calls f at the nth rename from or to f, before or, with after, when the next operation comes.
+func (w *world) onRename(fs map[int]func()) {
+	n := 0
+	w.mem.Hook(func(c vfs.Call) error {
+		if c.Op == vfs.OpRename && (c.Path == "f" || c.To == "f") {
+			n++
+			if f := fs[n]; f != nil {
+				f()
+			}
+		}
+		return nil
+	})
+}
+
+// TestWriterWaitsForLease: who opens the file while it is exchanged gets it back
+// at its path, and it is not replaced.
+func TestWriterWaitsForLease(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	ino := w.stat("f").Ino
+	w.onRename(map[int]func(){1: func() {
+		wr, err := w.mem.OpenWriter("f")
+		w.must(err)
+		wr.WriteAt([]byte(userBytes), 0)
+		wr.Close()
+	}})
+	res := w.commit(s)
+	if res["f"].State != Busy || w.stat("f").Ino != ino || content(t, w.user, "f") != userBytes {
+		t.Errorf("%v %v, f is %q", res["f"].State, res["f"].Err, content(t, w.user, "f"))
+	}
+	w.mem.Hook(nil)
+	w.clean()
+}
+
+// TestReplacedAtOnce: a file that the user puts over the new one the moment it is
+// there was not made from it.
+func TestReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	done := false
+	w.mem.Hook(func(c vfs.Call) error {
+		if c.Op == vfs.OpLstat && c.Path.Within(keptDir) && !done {
+			done = true
+			w.userWrites("f", userBytes)
+		}
+		return nil
+	})
+	if res := w.commit(s); res["f"].State != Raced || content(t, w.user, "f") != userBytes {
+		t.Errorf("%v, f is %q", res["f"].State, content(t, w.user, "f"))
+	}
+	w.mem.Hook(nil)
+	w.clean()
+	if len(w.returned) > 0 {
+		t.Errorf("returned %q", w.returned)
+	}
+}
+
+// TestThirdVersion: replaced before the exchange, and again before it is undone:
+// the newest stays, the one before is given back.
+func TestThirdVersion(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	w.onRename(map[int]func(){
+		1: func() { w.userWrites("f", "user one") },
+		2: func() { w.userWrites("f", "user two") },
+	})
+	res := w.commit(s)
+	w.mem.Hook(nil)
+	if res["f"].State != Raced || content(t, w.user, "f") != "user two" {
+		t.Errorf("%v, f is %q", res["f"].State, content(t, w.user, "f"))
+	}
+	w.clean()
+	if want := []string{"f=user one"}; !reflect.DeepEqual(w.returned, want) {
+		t.Errorf("returned %q, want %q", w.returned, want)
+	}
+}
+
+// TestKeptIsWatched: a displaced file that is written to in kept is given back,
+// once nobody has it open, however its size and mtime look.
+func TestKeptIsWatched(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	kept := w.commit(s)["f"].Kept
+	wr, err := w.mem.OpenWriter(kept)
+	w.must(err)
+	sweep := func(want Swept) {
+		t.Helper()
+		w.advance(time.Minute)
+		got, err := w.x.Sweep(context.Background())
+		w.must(err)
+		if got.Next = (time.Time{}); got != want {
+			t.Fatalf("swept %+v, want %+v", got, want)
+		}
+	}
+	sweep(Swept{Waiting: 1})
+	wr.WriteAt([]byte("odd bytes"), 0)
+	w.must(w.user.SetMTime(kept, 1))
+	sweep(Swept{Waiting: 1})
+	wr.Close()
+	sweep(Swept{Returned: 1})
+	if n := len(w.returned); n == 0 || w.returned[n-1] != "f=odd bytes" {
+		t.Errorf("returned %q", w.returned)
+	}
+	w.clean()
+}
+
+// TestWrittenWhileRescued: a write after the comparison and before the unlink.
+func TestWrittenWhileRescued(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	w.commit(s)
+	w.onRescue = func(k Kept) {
+		wr, err := w.mem.OpenWriter(k.File)
+		w.must(err)
+		wr.WriteAt([]byte(userBytes), 0)
+		wr.Close()
+	}
+	for range 2 {
+		w.advance(time.Minute)
+		_, err := w.x.Sweep(context.Background())
+		w.must(err)
+	}
+	if want := []string{"f=" + userBytes}; !reflect.DeepEqual(w.returned, want) {
+		t.Errorf("returned %q, want %q", w.returned, want)
+	}
+	w.clean()
+}
+
+// TestKeeperRefuses: what the Keeper cannot take stays, over a restart too.
+func TestKeeperRefuses(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	w.commit(s)
+	w.keepErr = errors.New("not now")
+	for range 2 {
+		w.advance(2 * time.Minute)
+		if out, err := w.x.Sweep(context.Background()); err != nil || out.Waiting != 1 || out.Dropped != 0 {
+			t.Fatalf("swept %+v, %v", out, err)
+		}
+		w.restart()
+		w.must(w.x.Recover(context.Background()))
+	}
+	w.keepErr = nil
+	w.clean()
+	if len(w.returned) > 0 || len(w.rescued) == 0 {
+		t.Errorf("returned %q, rescued %q", w.returned, w.rescued)
+	}
+}
+
+// TestKilledAfterWrongExchange: the crash comes before what was exchanged was
+// looked at. Recover puts the user's file back at its path.
+func TestKilledAfterWrongExchange(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	var after *vfs.Mem
+	w.mem.Hook(func(c vfs.Call) error {
+		switch {
+		case c.Op == vfs.OpRename && c.To == "f" && after == nil:
+			w.userWrites("f", userBytes)
+		case c.Op == vfs.OpLstat && c.Path.Within(tmpDir) && after == nil:
+			after = w.mem.Crash(vfs.Kill, 0)
+		}
+		return nil
+	})
+	w.commit(s)
+	n := &world{t: t, mem: after, fs: after, user: after.Plain(), store: newStore()}
+	n.restart()
+	n.must(n.x.Recover(context.Background()))
+	if got := content(t, n.user, "f"); got != userBytes {
+		t.Errorf("f is %q", got)
+	}
+	n.clean()
+}
+
+// TestRecordFails: what record refuses can be recovered.
+func TestRecordFails(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	no := errors.New("no")
+	if _, err := w.x.Commit(context.Background(), s, nil, func([]Result) error { return no }); !errors.Is(err, no) {
+		t.Fatalf("got %v", err)
+	}
+	w.restart()
+	w.must(w.x.Recover(context.Background()))
+	if got := content(t, w.user, "f"); got != "new bytes" {
+		t.Errorf("f is %q", got)
+	}
+	w.clean()
+}
