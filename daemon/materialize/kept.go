@@ -126,7 +126,8 @@ type Swept struct {
 }
 
 // Sweep drops or gives back the kept files that are due. It returns errors that
-// concern all of them; what concerns one is logged, and tried again later. nothing, and opens nothing, while no file is due.
+// concern all of them; what concerns one is logged, and tried again later. It does
+// nothing, and opens nothing, while no file is due.
 func (x *Executor) Sweep(ctx context.Context) (out Swept, err error) {
 	now := x.now()
 	var due []*keptEntry
