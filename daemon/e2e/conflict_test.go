@@ -82,7 +82,7 @@ func TestOfflineVersionsMakeOneConflict(t *testing.T) {
 				if v.Action == "delete" {
 					continue
 				}
-				got := lockstep(t, ctx, c.Nodes[1], 0, "cat", fmt.Sprintf("%s:%s@%d", folderName, copyPath, v.Revision)).Stdout
+				got := lockstep(t, ctx, c.Nodes[1], 0, "cat", fmt.Sprintf("%s:%s@%d", folderName, v.Path, v.Revision)).Stdout
 				if hexSum([]byte(got)) != v.Content {
 					t.Errorf("cat of revision %d gave %q", v.Revision, got)
 				}

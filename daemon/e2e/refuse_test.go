@@ -100,7 +100,10 @@ func TestRefusedFolders(t *testing.T) {
 	a := c.Nodes[0]
 	writeFile(t, a, "inner/file", []byte("1"))
 	other := filepath.Join(filepath.Dir(a.Tree), "other")
+	around := filepath.Join(filepath.Dir(a.Tree), "around")
 	must(t, os.Mkdir(other, 0o755))
+	must(t, os.MkdirAll(filepath.Join(around, "inner2"), 0o755))
+	lockstep(t, ctx, a, 0, "folder", "add", filepath.Join(around, "inner2"))
 	for _, tc := range []struct {
 		name  string
 		code  int
@@ -108,7 +111,8 @@ func TestRefusedFolders(t *testing.T) {
 		args  []string
 	}{
 		{"inside a folder", 1, []string{"inside", a.Tree}, []string{at(a, "inner")}},
-		{"around a folder", 1, []string{a.Tree}, []string{filepath.Dir(a.Tree)}},
+		{"around a folder", 1, []string{"inner2", "inside"}, []string{around}},
+		{"around the home", 1, []string{"home"}, []string{filepath.Dir(a.Tree), "--name", "around-home"}},
 		{"the same again", 1, []string{a.Tree}, []string{a.Tree, "--name", "again"}},
 		{"missing path", 1, []string{"no such file"}, []string{filepath.Join(other, "missing")}},
 		{"a file", 1, []string{"not a directory"}, []string{at(a, "inner/file"), "--name", "file"}},
@@ -125,7 +129,7 @@ func TestRefusedFolders(t *testing.T) {
 
 	list, err := a.Client().Folders(ctx)
 	must(t, err)
-	if len(list) != 1 || list[0].Name != folderName {
+	if len(list) != 2 || list[0].Name != folderName || list[1].Name != "inner2" {
 		t.Errorf("folders %+v", list)
 	}
 	if _, err := os.Lstat(filepath.Join(other, ".lockstep")); err == nil {

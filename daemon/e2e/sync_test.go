@@ -165,6 +165,19 @@ func TestEditingHabits(t *testing.T) {
 			}
 			return os.WriteFile(at(n, "e/06"), []byte("edited after the rename"), 0o644)
 		}},
+		{"remove and edit in a directory and rename it at once", func(n *harness.Node) error {
+			if err := os.Remove(at(n, "e/08")); err != nil {
+				return err
+			}
+			if err := os.WriteFile(at(n, "e/09"), []byte("edited before the rename"), 0o644); err != nil {
+				return err
+			}
+			if err := os.Rename(at(n, "e"), at(n, "g")); err != nil {
+				return err
+			}
+			return os.WriteFile(at(n, "g/new"), []byte("made after it"), 0o644)
+		}},
+		{"and back", func(n *harness.Node) error { return os.Rename(at(n, "g"), at(n, "e")) }},
 		{"same size and mtime, other content", func(n *harness.Node) error {
 			st, err := os.Lstat(at(n, "e/07"))
 			if err != nil {

@@ -49,9 +49,13 @@ type process struct {
 // Client talks to the node's daemon.
 func (n *Node) Client() *control.Client { return control.NewClient(n.Home) }
 
-// Run runs a lockstep command on this node's home, in its tree.
+// Run runs a lockstep command on this node's home, in its tree if that is there.
 func (n *Node) Run(ctx context.Context, args ...string) (Result, error) {
-	return n.cluster.Run(ctx, n.Tree, append([]string{"--home", n.Home}, args...)...)
+	dir := n.Tree
+	if _, err := os.Stat(dir); err != nil {
+		dir = ""
+	}
+	return n.cluster.Run(ctx, dir, append([]string{"--home", n.Home}, args...)...)
 }
 
 // LogPath is the file with everything that the node's daemons wrote to stderr.
