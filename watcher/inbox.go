@@ -14,7 +14,6 @@ const (
 	opWrite  op = iota // content or attributes changed
 	opCreate           // something new is at the path
 	opGone             // what was at the path is not there any more
-	opLost             // a watch of the system was lost: look whether the root is still there
 )
 
 // event is one event. name is the path as the system says it.

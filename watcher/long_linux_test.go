@@ -1,10 +1,16 @@
 package watcher
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
@@ -51,4 +57,63 @@ func TestQueueOverflow(t *testing.T) {
 		return ok && x.consistent()
 	})
 	t.Logf("%d overflows", x.w.Status().Overflows)
+}
+
+// B16: the disk is unmounted under a live watcher, which does not keep it busy.
+func TestUnmount(t *testing.T) {
+	if os.Getenv("LOCKSTEP_LONG") == "" || os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs LOCKSTEP_LONG=1 and root, for it mounts")
+	}
+	x := prepare(t)
+	tmpfs := func(dir string) func() {
+		x.must(unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+		on := true
+		off := func() {
+			if on {
+				on = false
+				x.must(unix.Unmount(dir, 0))
+			}
+		}
+		t.Cleanup(off)
+		return off
+	}
+	x.must(os.RemoveAll(x.path(".lockstep")))
+	unmount := tmpfs(x.root)
+	mark(t, x.root)
+	x.mkdir("d")
+	x.write("d/f", "1")
+	x.mkdir("inner")
+	x.write("inner/under", "1")
+	x.start()
+	x.forget()
+
+	inner := tmpfs(x.path("inner"))
+	x.write("inner/secret", "1")
+	x.flush()
+	if got := x.w.Blocked(); !slices.Equal(got, []BlockedPath{{"inner", reasonMount}}) {
+		t.Errorf("blocked %v", got)
+	}
+	inner()
+	x.flush()
+	if got := x.w.Blocked(); len(got) != 0 {
+		t.Errorf("blocked %v", got)
+	}
+	for _, d := range x.all() {
+		if d.Blocked == "" {
+			t.Errorf("reported %+v", d)
+		}
+	}
+	x.forget()
+	x.asked(func(*loop) {})
+	x.asked(func(l *loop) { l.pool.group.Wait() })
+	unmount()
+	start := time.Now()
+	x.expectEnd(ErrRootMissing)
+	t.Logf("noticed after %v", time.Since(start))
+	if got := x.all(); len(got) > 0 {
+		t.Errorf("reported %v", got)
+	}
+	if err := x.w.Flush(context.Background()); !errors.Is(err, ErrStopped) {
+		t.Errorf("Flush: %v", err)
+	}
 }

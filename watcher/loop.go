@@ -21,7 +21,7 @@ type loop struct {
 	pool  *pool
 	fatal error // ends run
 
-	readers  sync.WaitGroup // of notifiers
+	readers  sync.WaitGroup // of notifiers and of the mount table
 	noEvents string         // why there are none, "" if there are
 
 	scans      uint64              // the number of the newest scan
@@ -37,9 +37,7 @@ type loop struct {
 	rebuild   bool // events were lost: watch and scan everything anew
 	rebuildAt time.Time
 	rebuilt   time.Time
-	// checkRoot asks for a look at the root, rootHint for one at rootNext or later.
-	checkRoot, rootHint bool
-	rootNext            time.Time
+	checkRoot bool // look at the root
 
 	news    []Dirty // newly blocked, not yet reported
 	offered *batch  // built, not yet received
@@ -56,13 +54,8 @@ type flush struct {
 	ctx   context.Context
 }
 
-const (
-	// lookBatch is how many paths are looked at before events are taken again.
-	lookBatch = 1024
-	// rootEvery is how often the root is looked at on a mere hint, which every
-	// removed directory gives.
-	rootEvery = time.Second
-)
+// lookBatch is how many paths are looked at before events are taken again.
+const lookBatch = 1024
 
 func newLoop(w *Watcher) *loop {
 	t := newTable(w.o.Root)
@@ -84,6 +77,14 @@ func (l *loop) run(ctx context.Context) error {
 	if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
 		return err
 	}
+	mctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.readers.Go(func() {
+		err := watchMounts(mctx, l.w.o.Root, func() { l.w.in.call((*loop).remounted) })
+		if err != nil { // the timed scans see it, later
+			l.w.log.Warn("mounts are not watched", "error", err)
+		}
+	})
 	l.openEvents()
 	l.scanAll(nil)
 	timer := time.NewTimer(0)
@@ -125,7 +126,7 @@ func (l *loop) round() error {
 		f(l)
 	}
 	l.timed(time.Now())
-	l.lookAtRoot(time.Now())
+	l.lookAtRoot()
 	l.look()
 	l.offer()
 	l.tell() // before the answers: who has one may ask for the state
@@ -150,9 +151,6 @@ func (l *loop) next() (at time.Time, any bool) {
 	}
 	if l.offered != nil {
 		add(l.offered.until)
-	}
-	if l.rootHint {
-		add(l.rootNext)
 	}
 	return at, any
 }
@@ -213,18 +211,25 @@ func (l *loop) lost() {
 
 // lookAtRoot looks whether the root is there and still watched, after a hint that
 // it might not be.
-func (l *loop) lookAtRoot(now time.Time) {
-	if !l.checkRoot && (!l.rootHint || now.Before(l.rootNext)) {
+func (l *loop) lookAtRoot() {
+	if !l.checkRoot {
 		return
 	}
-	l.checkRoot, l.rootHint, l.rootNext = false, false, now.Add(rootEvery)
+	l.checkRoot = false
 	if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
 		l.fail(err)
 		return
 	}
-	if l.noEvents == "" && !l.rebuild && l.all == nil && !l.table.rootWatched() {
+	if !l.rebuild && !l.table.rootWatched() {
 		l.lost() // the disk was unmounted and mounted again, say
 	}
+}
+
+// remounted takes the news that a filesystem was mounted or unmounted around here.
+func (l *loop) remounted() {
+	l.w.log.Info("a filesystem was mounted or unmounted at, above or in the folder")
+	l.checkRoot = true
+	l.scanAll(nil)
 }
 
 // requeue makes paths dirty again; those of the batch that is out with their age.

@@ -93,10 +93,6 @@ func (n fsNotify) Read(to sink) {
 }
 
 func passOn(e fsnotify.Event, to sink) {
-	if e.Name == "" { // a watch was dropped by the system
-		to.event(event{"", opLost})
-		return
-	}
 	// One event of the library may be several things: what was there is gone, and
 	// something new is there.
 	if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {

@@ -197,10 +197,6 @@ func (l *loop) take(events []event) {
 // event takes one event.
 func (l *loop) event(f vfs.FS, e event) {
 	p, ok := l.table.rel(e.name)
-	if e.op == opLost {
-		l.rootHint = true
-		return
-	}
 	if ok && p == "" && e.op == opGone {
 		l.checkRoot = true
 		return

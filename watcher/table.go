@@ -119,19 +119,12 @@ func (t *table) drop(p id.Path) {
 	})
 }
 
-// watched reports whether p is watched.
-func (t *table) watched(p id.Path) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.tree.find(p)
-	return n != nil && n.watched
-}
-
-// rootWatched asks the notifier itself whether the root is still watched.
+// rootWatched reports whether the root, if it was watched, still is, as the
+// notifier says itself.
 func (t *table) rootWatched() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.n == nil || t.n.Watched(t.root)
+	return t.n == nil || !t.tree.watched || t.n.Watched(t.root)
 }
 
 // tops returns the topmost unwatched directories, and why the first of them is.

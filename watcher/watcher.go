@@ -86,7 +86,7 @@ func (w *Watcher) Flush(ctx context.Context) error {
 				return
 			}
 			now := time.Now()
-			l.m.PollHeld(now)
+			l.m.Hurry(now)
 			l.flushes = append(l.flushes, flush{mark: l.m.Mark(), since: now, done: done, ctx: ctx})
 		})
 	})

@@ -3,7 +3,9 @@ package watcher
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -222,4 +224,25 @@ func TestRecordedPathsAreDropped(t *testing.T) {
 	if got := x.reports(); !slices.Equal(got, []string{"d/other: file"}) {
 		t.Errorf("reported %v", got)
 	}
+}
+
+// B13, B23: any bytes but a slash and NUL are a name.
+func TestStrangeNames(t *testing.T) {
+	t.Parallel()
+	x := prepare(t).start()
+	dir := "d\n\\"
+	if err := os.Mkdir(x.path(dir), 0o755); err != nil {
+		t.Skipf("SKIPPED: this filesystem cannot hold the name: %v", err)
+	}
+	names := []string{dir + "/new\nline", dir + "/ lead and trail ", "-rf", "*", ".hidden", "é", "e\u0301", "COM1", "..."}
+	if runtime.GOOS == "linux" {
+		names = append(names, "\xff\xfe", strings.Repeat("n", 255))
+	}
+	for _, n := range names {
+		x.write(n, "1")
+	}
+	for _, n := range names {
+		x.reported(id.Path(n), vfs.File)
+	}
+	x.agreed(len(names) + 1)
 }

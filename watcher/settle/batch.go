@@ -89,10 +89,12 @@ func (m *Machine) Held() []id.Path {
 	return out
 }
 
-// PollHeld makes the paths due that the last look found open for writing.
-func (m *Machine) PollHeld(now time.Time) {
+// Hurry makes due what waits for its writer or because hashing it is dear: the
+// user asked for everything now.
+func (m *Machine) Hurry(now time.Time) {
+	clear(m.hot)
 	for _, e := range m.entries {
-		if e.held && e.phase == waiting {
+		if e.phase == waiting && e.seen && !e.active {
 			m.at(e, now)
 		}
 	}

@@ -172,9 +172,13 @@ func (m *Machine) wait(e *entry, now time.Time) {
 	if limit := later(e.First, e.looked).Add(m.c.MaxWait); limit.Before(due) {
 		due = later(limit, now)
 	}
-	m.setActive(e, true)
+	m.setActive(e, m.young(e, now))
 	m.at(e, due)
 }
+
+// young reports whether e may keep a batch open: not what has been dirty for long,
+// for others would wait a second each time while a large file is copied.
+func (m *Machine) young(e *entry, now time.Time) bool { return now.Sub(e.First) < m.c.CloseAfter }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -275,7 +279,7 @@ func (m *Machine) lookedHeld(e *entry, known bool, now time.Time) {
 		return
 	}
 	e.phase = waiting
-	m.setActive(e, quiet < heldGrace)
+	m.setActive(e, quiet < heldGrace && m.young(e, now))
 	poll := min(max(quiet/pollPart, pollMin), pollMax, limit-quiet)
 	m.at(e, now.Add(poll))
 }
@@ -291,7 +295,7 @@ func (m *Machine) lookedBlind(e *entry, changed bool, previous, now time.Time) {
 		return
 	}
 	e.phase = waiting
-	m.setActive(e, true)
+	m.setActive(e, m.young(e, now))
 	m.at(e, later(e.event, e.looked).Add(e.blind))
 }
 

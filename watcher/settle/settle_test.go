@@ -162,6 +162,12 @@ func TestWhenAPathIsReported(t *testing.T) {
 			w.m.Hashed("f", 50*ms, w.now)
 			w.m.Release()
 		}, 510 * ms},
+		{"hot, but the user wants it now", func(w *world) {
+			w.m.Hashed("f", time.Hour, w.now)
+			w.write("f")
+			w.until(time.Second)
+			w.m.Hurry(w.now)
+		}, time.Second},
 		{"hot, but gone", func(w *world) {
 			w.m.Hashed("f", time.Hour, w.now)
 			w.write("f")
@@ -222,6 +228,19 @@ func TestBatches(t *testing.T) {
 		}
 		if _, ok := w.reported("b"); ok {
 			t.Error("b was reported while it was written")
+		}
+	})
+	t.Run("who has been writing for long keeps nobody", func(t *testing.T) {
+		w := newWorld(Config{})
+		for i := range 3000 {
+			w.until(time.Duration(i) * ms)
+			w.write("large")
+			if i == 2000 {
+				w.write("a")
+			}
+		}
+		if at, _ := w.reported("a"); at != 2003*ms {
+			t.Errorf("a after %v", at)
 		}
 	})
 	t.Run("a file that is only held open keeps nobody", func(t *testing.T) {
