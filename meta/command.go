@@ -43,6 +43,11 @@ type CommitCmd struct {
 	// Acked: the author has taken in its outcomes up to this sequence and will name
 	// none of them in a base own(sequence); the state machine forgets them.
 	Acked id.Sequence
+	// Seen is the newest revision of which the author's disk held every path when
+	// it made the changes. A delete or move of a directory takes what is below it as
+	// seen up to Seen (and the author's own work), for a base speaks of its path
+	// only. Without Seen the directory's own base is taken for all that is below.
+	Seen Base
 }
 
 // RollbackCmd commits, as one revision, the state that Path ("" is the whole

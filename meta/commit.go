@@ -22,6 +22,7 @@ type commit struct {
 	node  id.Node
 	seq   id.Sequence
 	acked id.Sequence
+	seen  Base // all of that revision, zero if the author did not say
 	time  int64
 
 	cur      map[id.Path]*effect

@@ -52,9 +52,13 @@ func (c *commit) delete(ch Change) error {
 // surviving reports one path that a delete leaves, and records it if the author
 // deleted an entry that was edited meanwhile.
 func (c *commit) surviving(ch Change, t target, v version) error {
-	o := ChangeOutcome{Proposed: v.Path.Rebase(t.path, ch.Path), Kind: Dropped, Path: v.Path, Base: t.base}
-	if !t.base.IsNone() {
-		was, err := c.baseVersion(target{path: v.Path, base: t.base}, v)
+	base := t.base
+	if v.Path != t.path {
+		base = c.below(t).known()
+	}
+	o := ChangeOutcome{Proposed: v.Path.Rebase(t.path, ch.Path), Kind: Dropped, Path: v.Path, Base: base}
+	if !base.IsNone() {
+		was, err := c.baseVersion(target{path: v.Path, base: base}, v)
 		if err != nil {
 			return err
 		}
@@ -77,17 +81,18 @@ type keepers struct {
 // survivors finds what the author had not seen in the subtree of head.
 func (c *commit) survivors(t target, head version) (keepers, error) {
 	k := keepers{all: make(map[id.Path]struct{})}
+	base := t.base
 	judge := func(v version) error {
 		if !v.live() {
 			return nil
 		}
-		known, err := c.knows(v, t.base)
+		known, err := c.knows(v, base)
 		if err != nil || known {
 			return err
 		}
-		if v.Entry.Kind == Dir && !t.base.IsNone() {
+		if v.Entry.Kind == Dir && !base.known().IsNone() {
 			// Other attributes on a directory do not keep it.
-			was, err := c.baseVersion(target{path: v.Path, base: t.base}, v)
+			was, err := c.baseVersion(target{path: v.Path, base: base}, v)
 			if err != nil || was.Entry.Kind == Dir {
 				return err
 			}
@@ -108,6 +113,7 @@ func (c *commit) survivors(t target, head version) (keepers, error) {
 	if err != nil {
 		return k, err
 	}
+	base = c.below(t)
 	return k, d.below(c.folder, head.Path, c.rev, judge)
 }
 

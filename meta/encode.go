@@ -109,7 +109,8 @@ func decodeAs[W any, C Command](data []byte, from func(*W) (C, error)) (Command,
 }
 
 func toWireCommit(c CommitCmd) *wireCommit {
-	w := &wireCommit{putFixed(c.Folder), uint8(c.Origin), bin(c.Message), make([]wireChange, len(c.Changes)), uint64(c.Acked)}
+	w := &wireCommit{putFixed(c.Folder), uint8(c.Origin), bin(c.Message), make([]wireChange, len(c.Changes)), uint64(c.Acked),
+		uint64(c.Seen.Revision), putFixed(c.Seen.Hash)}
 	for i, ch := range c.Changes {
 		e := toWireEntry(ch.Entry)
 		w.Changes[i] = wireChange{
@@ -127,6 +128,10 @@ func fromWireCommit(w *wireCommit) (c CommitCmd, err error) {
 	}
 	c = CommitCmd{Origin: Origin(w.Origin), Message: string(w.Message), Acked: id.Sequence(w.Acked), Changes: make([]Change, len(w.Changes))}
 	if c.Folder, err = getFixed[id.Folder](w.Folder); err != nil {
+		return c, err
+	}
+	c.Seen.Revision = id.Revision(w.Seen)
+	if c.Seen.Hash, err = getFixed[[8]byte](w.Hash); err != nil {
 		return c, err
 	}
 	for i := range w.Changes {

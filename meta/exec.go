@@ -19,7 +19,7 @@ func (t *txn) command(e logEntry, c Command, lane *rowLane) (outcome, error) {
 	cluster := e.env.Lane.IsZero()
 	switch c := c.(type) {
 	case CommitCmd:
-		return t.revision(e, c.Folder, lane, c.Origin, c.Message, 0, c.Acked, func(x *commit) (string, error) { return x.changes(c.Changes) })
+		return t.revision(e, c.Folder, lane, c.Origin, c.Message, 0, c.Acked, func(x *commit) (string, error) { return x.changes(c) })
 	case RollbackCmd:
 		return t.revision(e, c.Folder, lane, OriginRollback, c.Message, c.Target, 0, func(x *commit) (string, error) { return x.rollbackCmd(c) })
 	case ResolveCmd:
@@ -109,7 +109,13 @@ func (t *txn) revision(e logEntry, f id.Folder, lane *rowLane, origin Origin, me
 }
 
 // changes judges and applies the changes of a commit in their order.
-func (c *commit) changes(all []Change) (reason string, err error) {
+func (c *commit) changes(cmd CommitCmd) (reason string, err error) {
+	all := cmd.Changes
+	if ok, err := c.holds(cmd.Seen); err != nil {
+		return "", err
+	} else if ok {
+		c.seen = cmd.Seen
+	}
 	for i := range all {
 		if reason := all[i].check(); reason != "" {
 			return fmt.Sprintf("change %d: %s", i, reason), nil

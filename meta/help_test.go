@@ -35,6 +35,7 @@ type world struct {
 	session map[id.Node]id.Session
 	now     time.Time
 	folder  id.Folder
+	story   strings.Builder // what the authors did, for failures
 }
 
 var (

@@ -50,6 +50,9 @@ type target struct {
 	base Base
 	// via is Accepted while path is what the author named, else Copied or Followed.
 	via OutcomeKind
+	// own: the base came from the outcome of an earlier proposal. Its revision says
+	// nothing about what others did elsewhere up to there.
+	own bool
 	// from is the first path that was left by following a move; the base is of it.
 	from id.Path
 	// conflict is the record that sent the change elsewhere.
@@ -76,6 +79,25 @@ func (c *commit) resolve(p id.Path, b Base) (t target, err error) {
 	return t, nil
 }
 
+// below is the base for what is below a directory that is deleted or moved as one.
+func (c *commit) below(t target) Base {
+	switch {
+	case !c.seen.IsNone():
+		return c.seen
+	case t.own:
+		return Base{Own: c.seq} // the author's own work alone is known
+	}
+	return t.base
+}
+
+// known returns b as a base to be stored: own(this proposal) is none.
+func (b Base) known() Base {
+	if b.Own != 0 {
+		return Base{}
+	}
+	return b
+}
+
 // redirected follows the renames that this commit made to keep clashes apart.
 func (c *commit) redirected(p id.Path) id.Path {
 	for i := len(c.redirects) - 1; i >= 0; i-- {
@@ -88,7 +110,7 @@ func (c *commit) redirected(p id.Path) id.Path {
 
 // resolveOwn turns own(s) into a path and a base of this history.
 func (c *commit) resolveOwn(p id.Path, s id.Sequence) (target, error) {
-	t := target{path: p, via: Accepted}
+	t := target{path: p, via: Accepted, own: true}
 	if s >= c.seq {
 		return t, nil // this commit's own effects are known anyway
 	}

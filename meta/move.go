@@ -18,6 +18,7 @@ func (c *commit) move(ch Change) error {
 		return err
 	}
 	if gone != nil {
+		c.stays(ch, src)
 		return c.moveGone(ch, src, *gone)
 	}
 	dst, over, err := c.locate(target{path: c.redirected(ch.Path), via: Accepted})
@@ -29,6 +30,7 @@ func (c *commit) move(ch Change) error {
 	}
 	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Path: src.path, Base: src.base}
 	if dst.path == src.path {
+		c.stays(ch, src)
 		o.Kind = Unchanged
 		c.report(o)
 		return nil
@@ -36,10 +38,20 @@ func (c *commit) move(ch Change) error {
 	if fits, err := c.fits(head, dst.path); err != nil {
 		return err
 	} else if !fits || dst.path.Below(src.path) || src.path.Below(dst.path) {
+		c.stays(ch, src)
 		c.report(o)
 		return nil
 	}
+	if src.path != ch.From {
+		c.report(ChangeOutcome{Proposed: ch.From, Kind: src.via, Path: src.path, Base: Base{Revision: c.rev}, Conflict: src.conflict})
+	}
 	return c.moveTo(ch, src, dst, head, over)
+}
+
+// stays reports that the author, for whom its old path is free now, does not know
+// what is there.
+func (c *commit) stays(ch Change, src target) {
+	c.report(ChangeOutcome{Proposed: ch.From, Kind: Dropped, Path: src.path, Base: src.base})
 }
 
 // gone returns the tombstone that ended the entry which the author moved, nil
@@ -189,7 +201,7 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 				o.Kind = Merged
 			}
 		} else {
-			c.report(ChangeOutcome{Proposed: p.Rebase(o.Path, ch.Path), Kind: Merged, Path: p, Base: src.base})
+			c.report(ChangeOutcome{Proposed: p.Rebase(o.Path, ch.Path), Kind: Merged, Path: p, Base: c.below(src).known()})
 		}
 	}
 	if o.Kind != Accepted {
@@ -243,7 +255,11 @@ func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (uns
 		if !v.live() {
 			return nil
 		}
-		known, err := c.knows(v, src.base)
+		base := src.base
+		if v.Path != head.Path {
+			base = c.below(src)
+		}
+		known, err := c.knows(v, base)
 		if err != nil {
 			return err
 		}

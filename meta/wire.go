@@ -48,6 +48,8 @@ type wireCommit struct {
 	Message []byte       `codec:"m,omitempty"`
 	Changes []wireChange `codec:"c"`
 	Acked   uint64       `codec:"a,omitempty"`
+	Seen    uint64       `codec:"r,omitempty"`
+	Hash    []byte       `codec:"h,omitempty"`
 }
 
 type wireRollback struct {
