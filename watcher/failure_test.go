@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,6 +195,38 @@ func TestIndexFailureEndsRun(t *testing.T) {
 	x.index.mu.Unlock()
 	x.write("f", "1")
 	x.expectEnd(broken)
+}
+
+// A system that is short of descriptors for a while halts nothing and loses nothing.
+func TestFolderCannotBeOpenedForAWhile(t *testing.T) {
+	t.Parallel()
+	x := prepare(t)
+	var broken atomic.Bool
+	var refused atomic.Int64
+	x.o.FS = func() (vfs.FS, error) {
+		if broken.Load() {
+			refused.Add(1)
+			return nil, &os.PathError{Op: "open", Path: x.root, Err: syscall.EMFILE}
+		}
+		return vfs.OpenReal(x.root)
+	}
+	x.write("f", "1")
+	x.start()
+	broken.Store(true)
+	x.must(os.Remove(x.path("f")))
+	x.write("g", "1")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := x.w.Flush(ctx); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("Flush: %v", err)
+	}
+	broken.Store(false)
+	x.reported("f", vfs.Absent)
+	x.reported("g", vfs.File)
+	x.agreed(1)
+	if n := refused.Load(); n > 10 {
+		t.Errorf("the folder was tried %d times", n)
+	}
 }
 
 // onMem is a watcher on a filesystem in memory, without events of its own.

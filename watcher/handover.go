@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -49,11 +50,11 @@ func (l *loop) offer() {
 		}
 		l.takeBack(now)
 	}
-	batch := l.m.Close(now)
-	if len(batch) == 0 && (len(l.news) == 0 || !l.m.Idle()) {
+	if !l.m.Ready(now) && (len(l.news) == 0 || !l.m.Idle()) || l.paused(now) {
 		return
 	}
 	l.withFS(func(f vfs.FS) error {
+		batch := l.m.Close(now)
 		b := &builder{l: l, f: f, now: now, in: make(map[id.Path]Dirty, len(batch)), settled: make(map[id.Path]settle.Settled, len(batch)),
 			real: make(map[id.Path]bool)}
 		return b.build(batch)
@@ -93,7 +94,7 @@ func (b *builder) build(batch []settle.Settled) error {
 	l := b.l
 	if slices.ContainsFunc(batch, func(s settle.Settled) bool { return s.Stat.Kind == vfs.Absent && s.Blocked == "" }) {
 		if err := checkMarker(b.f, l.w.o.Folder); err != nil {
-			return err
+			return b.noMarker(batch, err)
 		}
 	}
 	for _, s := range batch {
@@ -105,7 +106,7 @@ func (b *builder) build(batch []settle.Settled) error {
 		// Invariant: what is told as gone was not there while the root was: the marker
 		// was there before the look and after it.
 		if err := checkMarker(b.f, l.w.o.Folder); err != nil {
-			return err
+			return b.noMarker(batch, err)
 		}
 	}
 	for _, d := range l.news {
@@ -118,6 +119,18 @@ func (b *builder) build(batch []settle.Settled) error {
 		return nil
 	}
 	l.offered = b.finish()
+	return nil
+}
+
+// noMarker ends the watcher where the marker is missing; where that cannot be
+// told, the batch is built again later.
+func (b *builder) noMarker(batch []settle.Settled, err error) error {
+	if errors.Is(err, ErrRootMissing) {
+		return err
+	}
+	b.l.w.log.Warn("the folder's marker cannot be read", "error", err)
+	b.l.m.Return(batch, b.now)
+	b.l.pause = b.now.Add(pauseFor)
 	return nil
 }
 

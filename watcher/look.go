@@ -17,14 +17,12 @@ const lookParallel = 64
 
 // look looks at the paths that have been quiet.
 func (l *loop) look() {
-	if l.fatal != nil {
-		return
-	}
-	due := l.m.Due(time.Now(), lookBatch)
-	if len(due) == 0 {
+	start := time.Now()
+	if at, any := l.m.Next(false); l.fatal != nil || !any || at.After(start) || l.paused(start) {
 		return
 	}
 	l.withFS(func(f vfs.FS) error {
+		due := l.m.Due(start, lookBatch)
 		looks := l.lookAt(f, due)
 		now := time.Now()
 		for i, p := range due {

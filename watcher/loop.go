@@ -44,6 +44,7 @@ type loop struct {
 	out     *batch  // received, not Done
 	flushes []flush
 	retry   time.Duration // how long an offer stands
+	pause   time.Time     // do not open the folder before
 }
 
 // flush is a waiting call of Flush whose scan is done.
@@ -54,8 +55,12 @@ type flush struct {
 	ctx   context.Context
 }
 
-// lookBatch is how many paths are looked at before events are taken again.
-const lookBatch = 1024
+const (
+	// lookBatch is how many paths are looked at before events are taken again.
+	lookBatch = 1024
+	// pauseFor is how long the folder is left alone after it could not be opened.
+	pauseFor = time.Second
+)
 
 func newLoop(w *Watcher) *loop {
 	t := newTable(w.o.Root)
@@ -152,6 +157,9 @@ func (l *loop) next() (at time.Time, any bool) {
 	if l.offered != nil {
 		add(l.offered.until)
 	}
+	if any && at.Before(l.pause) && l.paused(time.Now()) {
+		at = l.pause
+	}
 	return at, any
 }
 
@@ -162,17 +170,27 @@ func (l *loop) fail(err error) {
 	}
 }
 
-// withFS runs f with the folder open.
-func (l *loop) withFS(f func(vfs.FS) error) {
+// withFS runs f with the folder open. Where it cannot be opened though its root is
+// not missing (too many open files, say), f is not run, and it is tried again later.
+func (l *loop) withFS(f func(vfs.FS) error) bool {
 	fs, err := l.w.o.FS()
 	if err != nil {
-		l.fail(rootError(err))
-		return
+		if err = rootError(err); errors.Is(err, ErrRootMissing) {
+			l.fail(err)
+		} else {
+			l.pause = time.Now().Add(pauseFor)
+			l.w.log.Warn("folder cannot be opened", "error", err)
+		}
+		return false
 	}
 	if err := errors.Join(f(fs), fs.Close()); err != nil {
 		l.fail(err)
 	}
+	return true
 }
+
+// paused reports whether opening the folder has just failed.
+func (l *loop) paused(now time.Time) bool { return now.Before(l.pause) }
 
 // openEvents starts the system's events anew.
 func (l *loop) openEvents() {
@@ -216,11 +234,7 @@ func (l *loop) lookAtRoot() {
 		return
 	}
 	l.checkRoot = false
-	if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
-		l.fail(err)
-		return
-	}
-	if !l.rebuild && !l.table.rootWatched() {
+	if l.rootIsThere() == nil && !l.rebuild && !l.table.rootWatched() {
 		l.lost() // the disk was unmounted and mounted again, say
 	}
 }

@@ -45,8 +45,8 @@ func (l *loop) startAll() {
 	}
 	waiting := l.waitingAll
 	l.waitingAll = nil
-	if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
-		l.fail(err)
+	if err := l.rootIsThere(); err != nil {
+		l.nextAll = time.Now().Add(l.w.o.UnwatchedEvery)
 		for _, f := range waiting {
 			f(err)
 		}
@@ -62,9 +62,13 @@ func (l *loop) startAll() {
 	})
 }
 
-// scannedAll notes a finished scan of the whole folder.
+// scannedAll notes a finished scan of the whole folder. A failed one is repeated soon.
 func (l *loop) scannedAll(r scanResult) {
 	now := time.Now()
+	if r.err != nil {
+		l.nextAll = now.Add(max(partShare*r.took, l.w.o.UnwatchedEvery))
+		return
+	}
 	l.nextAll = now.Add(max(scanShare*r.took, l.w.o.ScanEvery))
 	if l.noEvents != "" {
 		l.nextAll = now.Add(max(partShare*r.took, l.w.o.UnwatchedEvery))
@@ -96,14 +100,13 @@ func (l *loop) scanned(r scanResult) {
 	s := r.scan
 	gone := l.gone[s]
 	delete(l.gone, s)
-	if r.err != nil && !l.ended(r) {
-		gone = nil
+	if r.err != nil {
+		l.scanFailed(r)
+		gone = nil // not everything that it may have become is known
 	}
-	if len(gone) > 0 {
-		if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
-			l.fail(err)
-			gone = nil
-		}
+	if len(gone) > 0 && l.rootIsThere() != nil {
+		gone = nil
+		l.lost() // unless the folder has halted
 	}
 	now := time.Now()
 	for _, p := range gone {
@@ -118,25 +121,37 @@ func (l *loop) scanned(r scanResult) {
 	l.m.Release()
 }
 
-// ended decides what the failure of a scan means; false: nothing of it may be
-// reported as gone.
-func (l *loop) ended(r scanResult) bool {
+// scanFailed decides what the failure of a scan means.
+func (l *loop) scanFailed(r scanResult) {
 	var index *indexFailure
 	if errors.As(r.err, &index) {
 		l.fail(r.err)
-		return false
+		return
 	}
-	if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
+	if l.rootIsThere() == nil {
+		l.w.log.Warn("scan", "under", r.scan.under, "error", r.err)
+	}
+}
+
+// rootIsThere checks the marker. Without one the folder halts; where that cannot
+// be told, nothing may be said to be gone.
+func (l *loop) rootIsThere() error {
+	err := checkRoot(l.w.o.FS, l.w.o.Folder)
+	switch {
+	case errors.Is(err, ErrRootMissing):
 		l.fail(err)
-		return false
+	case err != nil:
+		l.w.log.Warn("the folder's marker cannot be read", "error", err)
 	}
-	l.w.log.Warn("scan", "under", r.scan.under, "error", r.err)
-	return false
+	return err
 }
 
 // timed starts what is due by the clock.
 func (l *loop) timed(now time.Time) {
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
+	if l.paused(now) {
+		return
+	}
 	if l.rebuild && l.all == nil && due(l.rebuildAt) {
 		l.rebuild, l.rebuildAt, l.rebuilt = false, time.Time{}, now
 		l.w.log.Warn("events were lost: the folder is watched and scanned anew")
@@ -186,12 +201,15 @@ func (l *loop) take(events []event) {
 	if len(events) == 0 {
 		return
 	}
-	l.withFS(func(f vfs.FS) error {
+	taken := !l.paused(time.Now()) && l.withFS(func(f vfs.FS) error {
 		for _, e := range events {
 			l.event(f, e)
 		}
 		return nil
 	})
+	if !taken {
+		l.lost()
+	}
 }
 
 // event takes one event.

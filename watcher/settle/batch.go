@@ -18,8 +18,7 @@ func (m *Machine) Release() { m.holds-- }
 // Close returns a batch if there is one to be closed, in byte order of the paths.
 // Its paths are no longer dirty.
 func (m *Machine) Close(now time.Time) []Settled {
-	due, any := m.closeAt()
-	if !any || due.After(now) {
+	if !m.Ready(now) {
 		return nil
 	}
 	out := make([]Settled, 0, m.settled)
@@ -87,6 +86,12 @@ func (m *Machine) Held() []id.Path {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// Ready reports whether Close has a batch.
+func (m *Machine) Ready(now time.Time) bool {
+	due, any := m.closeAt()
+	return any && !due.After(now)
 }
 
 // Hurry makes due what waits for its writer or because hashing it is dear: the
