@@ -86,16 +86,6 @@ func (s *state) set(p Phase) {
 	s.bump()
 }
 
-// scanned ends the first scan's phase.
-func (s *state) scanned() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase == StateScanning {
-		s.phase = StateRunning
-	}
-	s.bump()
-}
-
 func (s *state) halt(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

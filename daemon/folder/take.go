@@ -34,7 +34,7 @@ func (e *Engine) localLoop(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("take local changes of %q: %w", e.o.Root, err)
 			}
-			e.st.scanned()
+			e.st.touch()
 		}
 	}
 }

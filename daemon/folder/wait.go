@@ -237,13 +237,17 @@ func (e *Engine) Info() (Info, error) {
 	e.mu.Lock()
 	in.LocalChanges = len(e.pending)
 	e.mu.Unlock()
-	in.LocalChanges += e.watch.Status().Dirty
+	ws := e.watch.Status()
+	in.LocalChanges += ws.Dirty
 	for _, b := range e.watch.Blocked() {
 		in.Blocked = append(in.Blocked, Blocked{b.Path, b.Reason})
 	}
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
 	in.Phase, in.Err, in.OnDisk = e.st.phase, e.st.err, e.st.onDisk
+	if in.Phase == StateScanning && !ws.LastScan.IsZero() {
+		in.Phase = StateRunning
+	}
 	in.PendingFiles, in.PendingBytes = e.st.ahead.files, e.st.ahead.bytes
 	in.UnprotectedBytes = e.st.unprotected
 	for _, p := range slices.Sorted(maps.Keys(e.st.later)) {

@@ -201,6 +201,20 @@ func (d *DB) Folders() (out []Folder, err error) {
 	return out, nil
 }
 
+// Members returns what SetMembers kept.
+func (d *DB) Members() ([]byte, error) {
+	v, _, err := d.kv.Get(miscKey("members"))
+	return v, err
+}
+
+// SetMembers keeps the cluster's members as the caller encodes them: they must be
+// known at a start before the replicated state is, or nobody could send that.
+func (d *DB) SetMembers(data []byte) error {
+	b := d.kv.NewBatch()
+	b.Set(miscKey("members"), data)
+	return b.Commit(true)
+}
+
 // Index returns a number kept under a name, 0 if there is none.
 func (d *DB) Index(name string) (uint64, error) {
 	v, ok, err := d.kv.Get(miscKey(name))

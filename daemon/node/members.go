@@ -2,8 +2,12 @@ package node
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"sync"
 
+	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 )
@@ -13,19 +17,40 @@ import (
 type members struct {
 	self    id.Node
 	machine *meta.Machine
+	local   *local.DB
 	drop    func(id.Node)
 
-	mu    sync.RWMutex // guards nodes and known
+	mu    sync.RWMutex // guards the rest
 	nodes map[id.Node]meta.NodeRecord
-	known bool // from the state machine
+	// index is the log index of the state that nodes is from, 0 for what the inviter
+	// told. After a crash the state machine may start at an older one: then what
+	// was kept counts until the log has come there again.
+	index uint64
 }
 
-func newMembers(self id.Node, m *meta.Machine, told []meta.NodeRecord) *members {
-	ms := &members{self: self, machine: m, drop: func(id.Node) {}, nodes: make(map[id.Node]meta.NodeRecord)}
-	for _, n := range told {
+// kept is how the membership is kept in the local store.
+type kept struct {
+	Index uint64            `json:"index"`
+	Nodes []meta.NodeRecord `json:"nodes"`
+}
+
+func newMembers(self id.Node, m *meta.Machine, l *local.DB, told []meta.NodeRecord) (*members, error) {
+	ms := &members{self: self, machine: m, local: l, drop: func(id.Node) {}, nodes: make(map[id.Node]meta.NodeRecord)}
+	data, err := l.Members()
+	if err != nil {
+		return nil, fmt.Errorf("read the kept membership: %w", err)
+	}
+	k := kept{Nodes: told}
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &k); err != nil {
+			return nil, fmt.Errorf("read the kept membership: %w", err)
+		}
+	}
+	ms.index = k.Index
+	for _, n := range k.Nodes {
 		ms.nodes[n.ID] = n
 	}
-	return ms
+	return ms, nil
 }
 
 // Address implements transport.Members.
@@ -85,6 +110,10 @@ func (m *members) records() []meta.NodeRecord {
 func (m *members) refresh() error {
 	v := m.machine.View()
 	defer v.Close()
+	index, err := v.AppliedIndex()
+	if err != nil {
+		return err
+	}
 	now, err := v.Nodes()
 	if err != nil || len(now) == 0 {
 		return err
@@ -94,29 +123,36 @@ func (m *members) refresh() error {
 		next[n.ID] = n
 	}
 	m.mu.Lock()
-	if _, ok := next[m.self]; !ok && !m.known {
-		// The log has not come to this node's own admission yet: who admitted it
-		// knows more than the state machine does.
-		for n, r := range m.nodes {
-			if _, ok := next[n]; !ok {
-				next[n] = r
-			}
-		}
-	} else {
-		m.known = true
+	if _, ok := next[m.self]; index < m.index || !ok && m.index == 0 {
+		// The log has not come to what is known already: to this node's own
+		// admission, or to where the state machine was before a crash.
+		m.mu.Unlock()
+		return nil
 	}
+	same := m.index != 0 && maps.EqualFunc(m.nodes, next, sameRecord)
 	var gone []id.Node
 	for n := range m.nodes {
 		if _, ok := next[n]; !ok {
 			gone = append(gone, n)
 		}
 	}
-	m.nodes = next
+	m.nodes, m.index = next, index
 	m.mu.Unlock()
 	for _, n := range gone {
 		m.drop(n)
 	}
-	return nil
+	if same {
+		return nil
+	}
+	data, err := json.Marshal(kept{Index: index, Nodes: now})
+	if err != nil {
+		return fmt.Errorf("keep the membership: %w", err)
+	}
+	return m.local.SetMembers(data)
+}
+
+func sameRecord(a, b meta.NodeRecord) bool {
+	return a.ID == b.ID && a.Name == b.Name && a.Address == b.Address && a.Role == b.Role
 }
 
 // Run keeps the membership current.

@@ -70,7 +70,9 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen on %q: %w; end what uses the address, or change \"listen\" in %s", cfg.Listen, err, h.config())
 	}
-	n.members = newMembers(n.self, n.machine, n.told())
+	if n.members, err = newMembers(n.self, n.machine, n.local, n.told()); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	n.trans = transport.New(transport.Options{Identity: n.ident, Listener: listener, Members: n.members, Log: o.Log})
 	n.members.drop = n.trans.Drop
 	if err := n.members.refresh(); err != nil {
@@ -195,10 +197,9 @@ func (n *Node) found(ctx context.Context) error {
 	}
 }
 
-// sign admits a node: a signature over its ID and the cluster's.
+// sign admits a node.
 func (n *Node) sign(node id.Node) []byte {
-	msg := append([]byte("lockstep 2026 admit v1\x00"), node[:]...)
-	return n.ident.Sign(append(msg, n.cfg.Cluster[:]...))
+	return join.SignAdmission(n.ident, n.cfg.Cluster, node)
 }
 
 // keepAddress tells the cluster where this node can be reached, if that changed.
