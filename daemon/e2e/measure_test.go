@@ -118,11 +118,19 @@ func await(ctx context.Context, c *harness.Cluster, files uint64) error {
 	return nil
 }
 
+// sourceTree is the Go distribution's src.
+func sourceTree(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	must(t, err)
+	return filepath.Join(strings.TrimSpace(string(out)), "src")
+}
+
 // TestMeasureSourceTree: the Go distribution's src in one node's folder, until it
 // is on all three disks; interleaved with `cp -a` and `sync` of the same tree.
 func TestMeasureSourceTree(t *testing.T) {
 	long(t)
-	src := filepath.Join(runtime.GOROOT(), "src")
+	src := sourceTree(t)
 	tree, err := harness.Snapshot(src)
 	must(t, err)
 	files := uint64(len(tree.Find(func(_ string, e harness.Entry) bool { return e.Kind == "file" })))
@@ -310,7 +318,7 @@ func TestMeasureLatency(t *testing.T) {
 	const trials = 20
 	ctx := within(t, 20*time.Minute)
 	c := shared(t, ctx, 3, direct)
-	src := filepath.Join(runtime.GOROOT(), "src")
+	src := sourceTree(t)
 	tree, err := harness.Snapshot(src)
 	must(t, err)
 	files := uint64(len(tree.Find(func(_ string, e harness.Entry) bool { return e.Kind == "file" })))

@@ -152,13 +152,13 @@ func (n *network) pump(l *link, dst, src net.Conn, to string) {
 			if !n.pass(l) {
 				return
 			}
+			n.mu.Lock()
+			n.in[to] += int64(k) // before the write: who has read the bytes finds them counted
+			n.mu.Unlock()
 			if _, err := dst.Write(buf[:k]); err != nil {
 				l.closeBoth()
 				return
 			}
-			n.mu.Lock()
-			n.in[to] += int64(k)
-			n.mu.Unlock()
 			if rate > 0 {
 				time.Sleep(time.Duration(int64(k) * int64(time.Second) / rate)) // the limit itself
 			}
