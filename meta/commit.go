@@ -269,21 +269,24 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 	return sum.sum(), sum.count, nil
 }
 
-// knows reports whether the author had seen v when it made a change from base:
-// v is at or before the base, or the author's own work, or came unchanged by a
-// move from such a version.
-func (c *commit) knows(v version, base Base) (bool, error) {
-	for range maxHops {
-		if v.Revision == c.rev && !v.unseen {
-			return true, nil
-		}
-		if !base.IsNone() && v.Revision != c.rev {
-			if v.Revision <= base.Revision {
+// knows reports whether the author had seen v, the newest version of its path,
+// when it made a change from base, a version of the path origin. It had if v is
+// its own work, or at origin and not after the base, or came unchanged by moves
+// from such a version.
+func (c *commit) knows(v version, base Base, origin id.Path) (bool, error) {
+	for i := range maxHops {
+		if i == 0 || v.Path == origin {
+			if v.Revision == c.rev && !v.unseen {
 				return true, nil
 			}
-			if mine, err := c.own(v); err != nil || mine {
-				return mine, err
+			if !base.IsNone() && (v.Revision > base.Revision || v.Path != origin) {
+				if mine, err := c.own(v); err != nil || mine {
+					return mine, err
+				}
 			}
+		}
+		if !base.IsNone() && v.Revision <= base.Revision {
+			return v.Path == origin, nil
 		}
 		if !v.moved {
 			return false, nil

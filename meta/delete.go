@@ -15,13 +15,13 @@ func (c *commit) delete(ch Change) error {
 	}
 	o := ChangeOutcome{Proposed: ch.Path, Path: t.path, Kind: Unchanged, Base: Base{Revision: c.rev}, Conflict: t.conflict}
 	if !ok || !head.live() {
-		known, err := c.knowsPath(head, t.base)
+		known, err := c.knowsPath(head, t)
 		if err != nil {
 			return err
 		}
 		if head.To != "" && !known {
 			// Somebody moved it: a move is an edit of its place, and the edit wins.
-			o.Kind, o.Path, o.Base = Dropped, head.To, t.base
+			o.Kind, o.Path, o.Base, o.BasePath = Dropped, head.To, t.base, t.origin
 		}
 		c.report(o)
 		return nil
@@ -40,7 +40,7 @@ func (c *commit) delete(ch Change) error {
 	}
 	switch {
 	case len(kept.paths) != 0 && head.Entry.Kind == Dir:
-		o.Kind, o.Base = Dropped, t.base
+		o.Kind, o.Base, o.BasePath = Dropped, t.base, t.origin
 		c.report(o)
 	case len(kept.paths) == 0 && t.path != ch.Path:
 		o.Kind = t.via
@@ -52,13 +52,13 @@ func (c *commit) delete(ch Change) error {
 // surviving reports one path that a delete leaves, and records it if the author
 // deleted an entry that was edited meanwhile.
 func (c *commit) surviving(ch Change, t target, v version) error {
-	base := t.base
+	base, origin := t.base, t.origin
 	if v.Path != t.path {
-		base = c.below(t).known()
+		base, origin = c.below(t).known(), v.Path
 	}
-	o := ChangeOutcome{Proposed: v.Path.Rebase(t.path, ch.Path), Kind: Dropped, Path: v.Path, Base: base}
+	o := ChangeOutcome{Proposed: v.Path.Rebase(t.path, ch.Path), Kind: Dropped, Path: v.Path, Base: base, BasePath: origin}
 	if !base.IsNone() {
-		was, err := c.baseVersion(target{path: v.Path, base: base}, v)
+		was, err := c.baseVersion(base, origin, v)
 		if err != nil {
 			return err
 		}
@@ -81,18 +81,21 @@ type keepers struct {
 // survivors finds what the author had not seen in the subtree of head.
 func (c *commit) survivors(t target, head version) (keepers, error) {
 	k := keepers{all: make(map[id.Path]struct{})}
-	base := t.base
+	base, origin := t.base, t.origin
 	judge := func(v version) error {
 		if !v.live() {
 			return nil
 		}
-		known, err := c.knows(v, base)
+		if v.Path != head.Path {
+			origin = v.Path
+		}
+		known, err := c.knows(v, base, origin)
 		if err != nil || known {
 			return err
 		}
 		if v.Entry.Kind == Dir && !base.known().IsNone() {
 			// Other attributes on a directory do not keep it.
-			was, err := c.baseVersion(target{path: v.Path, base: base}, v)
+			was, err := c.baseVersion(base, origin, v)
 			if err != nil || was.Entry.Kind == Dir {
 				return err
 			}

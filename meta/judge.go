@@ -51,6 +51,10 @@ type judgement struct {
 
 // judgePut decides about a put by the rules of DESIGN.md.
 func judgePut(s situation) (judgement, error) {
+	if !s.Known && (s.NoBase || !s.Base.SameContent(s.Entry)) {
+		// Whatever the mask says, history may not have this content.
+		s.Mask |= FieldContent
+	}
 	switch {
 	case s.Head.Kind == Absent:
 		if !s.Known && !s.NoBase && s.Base.Kind != Absent {

@@ -53,8 +53,8 @@ type target struct {
 	// own: the base came from the outcome of an earlier proposal. Its revision says
 	// nothing about what others did elsewhere up to there.
 	own bool
-	// from is the first path that was left by following a move; the base is of it.
-	from id.Path
+	// origin is the path that base is a version of.
+	origin id.Path
 	// conflict is the record that sent the change elsewhere.
 	conflict uint64
 }
@@ -63,7 +63,7 @@ type target struct {
 // history: through the outcome of an earlier proposal, and through directories
 // that this commit had to rename. A base that this history does not hold is none.
 func (c *commit) resolve(p id.Path, b Base) (t target, err error) {
-	t = target{path: p, base: b, via: Accepted}
+	t = target{path: p, base: b, via: Accepted, origin: p}
 	if b.Own != 0 {
 		if t, err = c.resolveOwn(p, b.Own); err != nil {
 			return t, err
@@ -110,9 +110,12 @@ func (c *commit) redirected(p id.Path) id.Path {
 
 // resolveOwn turns own(s) into a path and a base of this history.
 func (c *commit) resolveOwn(p id.Path, s id.Sequence) (target, error) {
-	t := target{path: p, via: Accepted, own: true}
-	if s >= c.seq {
-		return t, nil // this commit's own effects are known anyway
+	t := target{path: p, via: Accepted, own: true, origin: p}
+	if s == c.seq {
+		return c.resolveThis(t), nil
+	}
+	if s > c.seq {
+		return t, nil
 	}
 	o, err := c.ownOutcome(s)
 	if err != nil || o == nil {
@@ -124,8 +127,8 @@ func (c *commit) resolveOwn(p id.Path, s id.Sequence) (target, error) {
 	}
 	ch, ok := o.find(p)
 	if !ok {
-		t.base = after
-		return t, nil
+		t.base, err = c.afterOwn(p, after)
+		return t, err
 	}
 	if ch.Path != "" && ch.Path != ch.Proposed {
 		t.path, t.via, t.conflict = p.Rebase(ch.Proposed, ch.Path), Followed, ch.Conflict
@@ -133,12 +136,52 @@ func (c *commit) resolveOwn(p id.Path, s id.Sequence) (target, error) {
 			t.via = Copied
 		}
 	}
-	t.base = after
+	t.base, t.origin = after, t.path
 	if ch.Proposed == p || ch.Kind == Dropped || ch.Kind == Unchanged {
 		// The change itself, or below a directory whose move as one did not happen.
 		t.base = ch.Base
+		if ch.BasePath != "" {
+			t.origin = p.Rebase(ch.Proposed, ch.BasePath)
+		}
 	}
 	return t, nil
+}
+
+// resolveThis is for own(s) of the proposal under way: what an earlier change of it
+// became. Effects of this commit are known to the author anyway.
+func (c *commit) resolveThis(t target) target {
+	for i := len(c.outcomes) - 1; i >= 0; i-- {
+		o := c.outcomes[i]
+		if o.Proposed != t.path {
+			continue
+		}
+		if o.Path != "" && o.Path != t.path {
+			t.path, t.via, t.conflict = o.Path, o.Kind, o.Conflict
+		}
+		t.base, t.origin = o.Base, t.path
+		if o.Base.Revision == c.rev {
+			t.base = c.head
+		} else if o.BasePath != "" {
+			t.origin = o.BasePath
+		}
+		break
+	}
+	return t
+}
+
+// afterOwn is the base that own(s) stands for where s made the revision after and
+// says nothing special of p: after, unless p was no part of s and holds what
+// somebody else made. (A new path below a directory that s moved is such a one.)
+func (c *commit) afterOwn(p id.Path, after Base) (Base, error) {
+	v, ok, err := c.at(p, after.Revision)
+	if err != nil || !ok || !v.live() || v.Revision == after.Revision {
+		return after, err
+	}
+	mine, err := c.own(v)
+	if err != nil || mine {
+		return after, err
+	}
+	return c.seen, nil
 }
 
 // holds reports whether b names a revision of this history.
@@ -192,7 +235,7 @@ func (c *commit) locate(t target) (target, version, error) {
 		}
 		follow := i < maxHops
 		if ok && follow && h.To != "" && !t.base.IsNone() {
-			known, err := c.knows(h, t.base)
+			known, err := c.knows(h, t.base, t.origin)
 			if err != nil {
 				return t, h, err
 			}
@@ -211,9 +254,6 @@ func (c *commit) locate(t target) (target, version, error) {
 
 // follow returns t at another path.
 func (t target) follow(p id.Path) target {
-	if t.from == "" {
-		t.from = t.path
-	}
 	t.path, t.via = p, Followed
 	return t
 }
@@ -296,6 +336,9 @@ func (c *commit) renameClash(p id.Path, v version, base Base) (to id.Path, n uin
 // commit is finished.
 // What the author's later changes in this commit do to the path goes the same way.
 func (c *commit) report(o ChangeOutcome) {
+	if o.BasePath == o.Path || o.Base.IsNone() {
+		o.BasePath = ""
+	}
 	c.outcomes = append(c.outcomes, o)
 	if o.Path != "" && o.Path != o.Proposed && (o.Kind == Copied || o.Kind == Followed) {
 		c.redirects = append(c.redirects, redirect{o.Proposed, o.Path})

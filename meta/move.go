@@ -28,7 +28,7 @@ func (c *commit) move(ch Change) error {
 	if dst.path != ch.Path && dst.via == Accepted {
 		dst.via = Copied
 	}
-	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Path: src.path, Base: src.base}
+	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Path: src.path, Base: src.base, BasePath: src.origin}
 	if dst.path == src.path {
 		c.stays(ch, src)
 		o.Kind = Unchanged
@@ -51,7 +51,7 @@ func (c *commit) move(ch Change) error {
 // stays reports that the author, for whom its old path is free now, does not know
 // what is there.
 func (c *commit) stays(ch Change, src target) {
-	c.report(ChangeOutcome{Proposed: ch.From, Kind: Dropped, Path: src.path, Base: src.base})
+	c.report(ChangeOutcome{Proposed: ch.From, Kind: Dropped, Path: src.path, Base: src.base, BasePath: src.origin})
 }
 
 // gone returns the tombstone that ended the entry which the author moved, nil
@@ -61,7 +61,7 @@ func (c *commit) gone(src target, head version, ok bool) (*version, error) {
 	if !ok || !head.live() {
 		return &head, nil
 	}
-	known, err := c.knows(head, src.base)
+	known, err := c.knows(head, src.base, src.origin)
 	if err != nil || known || src.base.IsNone() {
 		return nil, err
 	}
@@ -81,16 +81,18 @@ func (c *commit) gone(src target, head version, ok bool) (*version, error) {
 
 // moveGone is for a move of an entry that somebody else moved or deleted first.
 func (c *commit) moveGone(ch Change, src target, tomb version) error {
-	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Base: src.base}
+	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Base: src.base, BasePath: src.origin}
 	var was version
 	if !src.base.IsNone() {
 		var err error
-		if was, _, err = c.at(src.path, src.base.Revision); err != nil {
+		if was, _, err = c.at(src.origin, src.base.Revision); err != nil {
 			return err
 		}
 	}
 	if !was.live() {
-		c.report(o) // the author moved nothing that history knows
+		// The author moved what history does not know: it is not there now either.
+		o.Kind = Refused
+		c.report(o)
 		return nil
 	}
 	x := Conflict{Path: src.path, Kind: ConflictEditDelete, State: ConflictAutomatic, Base: was.Revision, Winner: c.rev, Loser: tomb.Revision}
@@ -140,11 +142,11 @@ func (c *commit) restoreAt(ch Change, src target, conflict uint64) error {
 	if err != nil {
 		return err
 	}
-	err = d.subtree(c.folder, src.path, src.base.Revision, func(v version) error {
+	err = d.subtree(c.folder, src.origin, src.base.Revision, func(v version) error {
 		if !v.live() {
 			return nil
 		}
-		p := v.Path.Rebase(src.path, ch.Path)
+		p := v.Path.Rebase(src.origin, ch.Path)
 		if p.Check() != nil {
 			return nil // what cannot be named there stays in history at its old path
 		}
@@ -194,14 +196,15 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range unseen {
+	for _, r := range unseen {
+		p := r.To
 		if p == o.Path {
-			o.Base = src.base
+			o.Base, o.BasePath = src.base, src.origin
 			if o.Kind == Accepted {
 				o.Kind = Merged
 			}
 		} else {
-			c.report(ChangeOutcome{Proposed: p.Rebase(o.Path, ch.Path), Kind: Merged, Path: p, Base: c.below(src).known()})
+			c.report(ChangeOutcome{Proposed: p.Rebase(o.Path, ch.Path), Kind: Merged, Path: p, Base: c.below(src).known(), BasePath: r.From})
 		}
 	}
 	if o.Kind != Accepted {
@@ -246,20 +249,20 @@ func (c *commit) fits(head version, dst id.Path) (bool, error) {
 	return ok, err
 }
 
-// moveTree moves the subtree of head to dst and returns the new paths of what the
-// author had not seen. With into, dst is a directory already, and what is taken
+// moveTree moves the subtree of head to dst and returns where from and where to
+// it moved what the author had not seen. With into, dst is a directory already, and what is taken
 // below it is kept apart one by one.
-func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (unseen []id.Path, err error) {
+func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (unseen redirects, err error) {
 	taken := redirects{} // directories below dst that had to be renamed
 	one := func(v version) error {
 		if !v.live() {
 			return nil
 		}
-		base := src.base
+		base, origin := src.base, src.origin
 		if v.Path != head.Path {
-			base = c.below(src)
+			base, origin = c.below(src), v.Path
 		}
-		known, err := c.knows(v, base)
+		known, err := c.knows(v, base, origin)
 		if err != nil {
 			return err
 		}
@@ -278,7 +281,7 @@ func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (uns
 			}
 		}
 		if !known {
-			unseen = append(unseen, p)
+			unseen = append(unseen, redirect{v.Path, p})
 		}
 		return c.moveOne(v, p, !known)
 	}

@@ -15,12 +15,12 @@ func (c *commit) put(ch Change) error {
 		return err
 	}
 	s := situation{Head: head.Entry, NoBase: t.base.IsNone(), Entry: ch.Entry, Mask: ch.Mask}
-	if s.Known, err = c.knowsPath(head, t.base); err != nil {
+	if s.Known, err = c.knowsPath(head, t); err != nil {
 		return err
 	}
 	var base version
 	if !s.Known && !s.NoBase {
-		if base, err = c.baseVersion(t, head); err != nil {
+		if base, err = c.baseVersion(t.base, t.origin, head); err != nil {
 			return err
 		}
 		s.Base = base.Entry
@@ -57,7 +57,7 @@ func (c *commit) act(ch Change, t target, head, base version, j judgement) error
 			}
 			o.Base = h.Base()
 		case !ch.Entry.SameContent(head.Entry):
-			o.Base = t.base // attributes that another kind has no use for
+			o.Base, o.BasePath = t.base, t.origin // attributes that another kind has no use for
 		}
 		c.report(o)
 		return nil
@@ -81,7 +81,7 @@ func (c *commit) act(ch Change, t target, head, base version, j judgement) error
 		return err
 	}
 	if j.Unseen {
-		o.Base = t.base // what the author holds is still the content of its base
+		o.Base, o.BasePath = t.base, t.origin // what the author holds is still its base's
 	}
 	if o.Kind != Accepted || o.Conflict != 0 || o.Path != o.Proposed {
 		c.report(o)
@@ -115,33 +115,33 @@ func (c *commit) copyBeside(ch Change, t target, head, base version, j judgement
 }
 
 // knowsPath is knows for a path's newest version, which may be none at all.
-func (c *commit) knowsPath(head version, base Base) (bool, error) {
+func (c *commit) knowsPath(head version, t target) (bool, error) {
 	if head.Revision == 0 {
 		return true, nil
 	}
-	return c.knows(head, base)
+	return c.knows(head, t.base, t.origin)
 }
 
-// baseVersion is the version that the author made its change from: at t.path, or
-// where the entry was before moves since brought it there.
-func (c *commit) baseVersion(t target, head version) (version, error) {
-	p, v := t.path, head
-	for range maxHops {
-		if v.Revision <= t.base.Revision || !v.moved {
-			break
-		}
-		next, ok, err := c.at(v.From, v.Revision-1)
-		if err != nil {
-			return version{}, err
-		}
-		if !ok {
-			break
-		}
-		p, v = v.From, next
+// baseVersion is the version that the author made its change from: at origin, or
+// where the entry was before the moves that brought head.
+func (c *commit) baseVersion(b Base, origin id.Path, head version) (version, error) {
+	base, _, err := c.at(origin, b.Revision)
+	if err != nil || base.live() {
+		return base, err
 	}
-	base, _, err := c.at(p, t.base.Revision)
-	if err == nil && !base.live() && t.from != "" {
-		base, _, err = c.at(t.from, t.base.Revision)
+	for range maxHops {
+		if head.Revision <= b.Revision || !head.moved {
+			break
+		}
+		origin = head.From
+		var ok bool
+		if head, ok, err = c.at(origin, head.Revision-1); err != nil || !ok {
+			return base, err
+		}
+	}
+	was, _, err := c.at(origin, b.Revision)
+	if was.live() {
+		base = was
 	}
 	return base, err
 }

@@ -93,6 +93,7 @@ type rowChangeOutcome struct {
 	Revision uint64 `codec:"r,omitempty"`
 	Hash     []byte `codec:"h,omitempty"`
 	Conflict uint64 `codec:"c,omitempty"`
+	BasePath []byte `codec:"b,omitempty"`
 }
 
 type rowOutcome struct {
@@ -181,7 +182,7 @@ func (o outcome) row() *rowOutcome {
 		uint64(o.head.Revision), putFixed(o.head.Hash)}
 	for _, c := range o.Changes {
 		w.Changes = append(w.Changes, rowChangeOutcome{bin(c.Proposed), uint8(c.Kind), bin(c.Path), uint64(c.Base.Own),
-			uint64(c.Base.Revision), putFixed(c.Base.Hash), c.Conflict})
+			uint64(c.Base.Revision), putFixed(c.Base.Hash), c.Conflict, bin(c.BasePath)})
 	}
 	return w
 }
@@ -202,7 +203,7 @@ func decodeOutcome(s id.Sequence, b []byte) (o outcome, err error) {
 		h, cerr := getFixed[[8]byte](c.Hash)
 		err = errors.Join(err, cerr)
 		o.Changes = append(o.Changes, ChangeOutcome{Proposed: id.Path(c.Proposed), Kind: OutcomeKind(c.Kind), Path: id.Path(c.Path),
-			Base: Base{Own: id.Sequence(c.Own), Revision: id.Revision(c.Revision), Hash: h}, Conflict: c.Conflict})
+			Base: Base{Own: id.Sequence(c.Own), Revision: id.Revision(c.Revision), Hash: h}, Conflict: c.Conflict, BasePath: id.Path(c.BasePath)})
 	}
 	return o, err
 }

@@ -280,6 +280,8 @@ type Outcome struct {
 	// Hash is that revision's hash's first eight bytes.
 	Hash [8]byte
 	// Changes lists the paths whose outcome is not plainly Accepted.
+	// A Refused one (a move of what history does not know) is not in history: the
+	// author's bytes there count as new.
 	Changes []ChangeOutcome
 	// Detail holds what a command made: a folder's ID, say. May be empty.
 	Detail []byte
@@ -294,6 +296,9 @@ type ChangeOutcome struct {
 	// Base names the version that the author's bytes are now known as. For Copied
 	// and Followed it is a version of Path.
 	Base Base
+	// BasePath is where Base's version is, if that is not Path: the author's bytes
+	// are of a version before a move.
+	BasePath id.Path
 	// Conflict is the record's number, 0 if none.
 	Conflict uint64
 }
