@@ -31,6 +31,7 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 	if err := s.n.folders.checkRoot(root); err != nil {
 		return res, control.Errorf(control.CodeFailed, "add folder: %w", err)
 	}
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	f, joined, err := s.findOrCreate(ctx, name)
@@ -40,6 +41,12 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 	if s.n.folders.engine(f) != nil {
 		return res, control.Errorf(control.CodeFailed, "add folder: %q is on this node already", name).
 			WithHint("see `lockstep folder ls`; choose another name with --name")
+	}
+	if joined {
+		// Comparing reads files: it is bounded by the caller, not by the commit.
+		if err := s.planJoin(caller, meta.Folder{ID: f, Name: name}, root, r.Prefer); err != nil {
+			return res, err
+		}
 	}
 	if _, err := s.n.folders.add(context.WithoutCancel(ctx), f, root); err != nil {
 		return res, err

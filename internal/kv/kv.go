@@ -94,6 +94,11 @@ func (d *DB) Flush() error { return d.p.Flush() }
 // Checkpoint flushes and writes a consistent copy of the store to dir, by hard
 // links where it can. dir must not exist; its parent must.
 func (d *DB) Checkpoint(dir string) error {
+	if d.noWAL { // the copy would miss what is in memory
+		if err := d.p.Flush(); err != nil {
+			return err
+		}
+	}
 	return d.p.Checkpoint(dir, pebble.WithFlushedWAL())
 }
 
@@ -194,10 +199,15 @@ func (b *Batch) Len() int { return b.b.Len() }
 // Empty reports whether nothing was written.
 func (b *Batch) Empty() bool { return b.b.Empty() }
 
-// Commit applies the batch. With sync it is durable on return (given a WAL).
-// After an error the store must not be used further: reopen it.
+// Commit applies the batch. With sync it is durable on return (given a WAL), and
+// so is every batch committed before it; an empty batch writes no record that
+// would carry them, so it gets one. After an error the store must not be used
+// further: reopen it.
 func (b *Batch) Commit(sync bool) error {
 	o := pebble.NoSync
+	if sync && !b.d.noWAL && b.b.Empty() {
+		must(b.b.LogData([]byte{0}, nil))
+	}
 	if sync && !b.d.noWAL {
 		o = pebble.Sync
 	}

@@ -1,0 +1,273 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/kv"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+func TestInitMakesAHomeOnce(t *testing.T) {
+	h := filepath.Join(t.TempDir(), "home")
+	if err := Init(InitOptions{Home: h, Name: "a", Listen: "127.0.0.1:0"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := home(h).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "0" || c.Advertise != c.Listen {
+		t.Errorf("listen %q, advertise %q: want the port bound, and the same for both", c.Listen, c.Advertise)
+	}
+	if st, err := os.Stat(h); err != nil || st.Mode().Perm() != 0o700 {
+		t.Errorf("the home's mode is %v, want 0700 (%v)", st.Mode(), err)
+	}
+	before, err := os.ReadFile(home(h).config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(InitOptions{Home: h, Name: "b", Listen: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "a node is in") {
+		t.Errorf("a second init: %v", err)
+	}
+	if after, err := os.ReadFile(home(h).config()); err != nil || string(after) != string(before) {
+		t.Errorf("a refused init changed the home: %v", err)
+	}
+}
+
+func TestInitRefuses(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for name, c := range map[string]struct {
+		o     InitOptions
+		usage bool
+		says  string
+	}{
+		"bad name":      {InitOptions{Name: "Big Name"}, true, "name"},
+		"bad advertise": {InitOptions{Advertise: "no port"}, true, "advertise"},
+		"port in use":   {InitOptions{Listen: busy.Addr().String()}, false, "listen"},
+	} {
+		c.o.Home = filepath.Join(t.TempDir(), "home")
+		if c.o.Listen == "" {
+			c.o.Listen = "127.0.0.1:0"
+		}
+		err := Init(c.o)
+		if err == nil || errors.Is(err, ErrUsage) != c.usage || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := home(c.o.Home).load(); !errors.Is(err, ErrNoNode) {
+			t.Errorf("%s: left a node behind: %v", name, err)
+		}
+	}
+}
+
+func TestConfigIsStrict(t *testing.T) {
+	h := home(t.TempDir())
+	for name, text := range map[string]string{
+		"unknown field": `{"version":1,"cluster":"00000000000000000000000000000000","name":"a","listen":"","advertise":"","extra":1}`,
+		"newer version": `{"version":2,"cluster":"00000000000000000000000000000000","name":"a","listen":"","advertise":""}`,
+		"cut short":     `{"version":1`,
+	} {
+		if err := os.WriteFile(h.config(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.load(); err == nil || errors.Is(err, ErrNoNode) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOneDaemonOnAHome(t *testing.T) {
+	h := home(t.TempDir())
+	release, err := h.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.lock(); !errors.Is(err, errInUse) {
+		t.Errorf("a second lock: %v", err)
+	}
+	release()
+	again, err := h.lock()
+	if err != nil {
+		t.Fatalf("after the release: %v", err)
+	}
+	again()
+}
+
+type oneDB struct{ d *kv.DB }
+
+func (o oneDB) Acquire() (*kv.DB, func()) { return o.d, func() {} }
+
+// TestMembershipSurvivesAnEmptyState: after a crash the replicated state may start
+// from nothing; who was a member must be known, or nobody could send it the log.
+func TestMembershipSurvivesAnEmptyState(t *testing.T) {
+	l, err := local.Open("local", local.Options{InMemory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	self, other, told := id.Node{1}, id.Node{2}, id.Node{3}
+	machine := func() *meta.Machine {
+		d, err := kv.Open("meta", kv.Options{InMemory: true, NoWAL: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { d.Close() })
+		m, err := meta.NewMachine(oneDB{d}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	m := machine()
+	ms, err := newMembers(self, m, l, []meta.NodeRecord{{ID: self}, {ID: told, Address: "told:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ms.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if !ms.IsMember(told) {
+		t.Error("what the inviter told does not count while the state is empty")
+	}
+	var dropped []id.Node
+	ms.drop = func(n id.Node) { dropped = append(dropped, n) }
+	apply(t, m, 1, meta.Envelope{Node: self}, meta.ClusterCmd{ID: id.Cluster{9}, First: meta.NodeRecord{ID: self, Name: "a", Address: "a:1"}})
+	session := id.NewSession()
+	apply(t, m, 2, meta.Envelope{Node: self, Session: session}, meta.Session{})
+	invite := id.Sum([]byte("secret"))
+	apply(t, m, 3, meta.Envelope{Node: self, Session: session, Sequence: 1}, meta.InviteCmd{Op: meta.InviteAdd, Hash: invite, Expires: time.Now().Add(time.Hour)})
+	apply(t, m, 4, meta.Envelope{Node: self, Session: session, Sequence: 2}, meta.NodeCmd{Op: meta.NodeAdmit, Invite: invite, Record: meta.NodeRecord{ID: other, Name: "b", Address: "b:1"}})
+	if err := ms.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if !ms.IsMember(other) || ms.IsMember(told) || len(dropped) != 1 || dropped[0] != told {
+		t.Errorf("after the log: members %v, dropped %v", ms.records(), dropped)
+	}
+	// The state is gone, the log comes again, entry by entry.
+	m = machine()
+	if ms, err = newMembers(self, m, l, nil); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, m, 1, meta.Envelope{Node: self}, meta.ClusterCmd{ID: id.Cluster{9}, First: meta.NodeRecord{ID: self, Name: "a", Address: "a:1"}})
+	if err := ms.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if a, ok := ms.Address(other); !ms.IsMember(other) || !ok || a != "b:1" {
+		t.Errorf("a member is forgotten while the log is behind: %v", ms.records())
+	}
+}
+
+func apply(t *testing.T, m *meta.Machine, index uint64, env meta.Envelope, c meta.Command) {
+	t.Helper()
+	body, err := meta.EncodeCommand(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := meta.LogEntries(env, body, time.Now())
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	if err := m.Apply(index, entries[0]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWithin(t *testing.T) {
+	for _, c := range []struct {
+		p, dir string
+		want   bool
+	}{{"/a", "/a", true}, {"/a/b", "/a", true}, {"/ab", "/a", false}, {"/a", "/a/b", false}, {"/a", "/", true}} {
+		if got := within(c.p, c.dir); got != c.want {
+			t.Errorf("within(%q, %q) = %v", c.p, c.dir, got)
+		}
+	}
+}
+
+// TestNodeRuns starts a whole node, adds a folder, sees a file committed, and
+// ends it; a second start finds everything again.
+func TestNodeRuns(t *testing.T) {
+	base, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, root := filepath.Join(base, "home"), filepath.Join(base, "docs")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(InitOptions{Home: h, Name: "a", Listen: "127.0.0.1:0"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := control.NewClient(h)
+	var hash string
+	for start := range 2 {
+		end := startNode(t, ctx, h)
+		if start == 0 {
+			if _, err := c.FolderAdd(ctx, control.FolderAddRequest{Path: control.RawPath(root)}); err != nil {
+				t.Fatal(err)
+			}
+			for name, p := range map[string]string{"itself": root, "inside": filepath.Join(root, "x"), "above": base, "the home": h, "missing": root + "2"} {
+				_ = os.MkdirAll(filepath.Join(root, "x"), 0o755)
+				if _, err := c.FolderAdd(ctx, control.FolderAddRequest{Path: control.RawPath(p), Name: "other"}); err == nil {
+					t.Errorf("a folder at %s (%s) was added", p, name)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(root, "f"), []byte("hello"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.Wait(ctx, control.WaitRequest{Timeout: 30 * time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		st, err := c.Status(ctx, control.StatusRequest{Linearizable: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(st.Folders) != 1 || st.Folders[0].Files != 1 || st.Folders[0].Bytes != 5 || !st.Cluster.HasQuorum {
+			t.Errorf("start %d: %+v", start, st)
+		}
+		if start == 1 && st.Folders[0].HistoryHash != hash {
+			t.Errorf("history hash %s after the restart, %s before", st.Folders[0].HistoryHash, hash)
+		}
+		hash = st.Folders[0].HistoryHash
+		end()
+	}
+	if _, err := os.Lstat(folder.MarkerPath(root)); err != nil {
+		t.Errorf("marker: %v", err)
+	}
+}
+
+func startNode(t *testing.T, ctx context.Context, h string) (end func()) {
+	t.Helper()
+	rctx, stop := context.WithCancel(ctx)
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- Run(rctx, RunOptions{Home: h, Ready: func(string) { close(ready) }})
+	}()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatalf("run: %v", err)
+	}
+	return func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	}
+}
