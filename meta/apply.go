@@ -74,7 +74,7 @@ func (m *Machine) ApplyBatch(entries []IndexedEntry) error {
 	}
 	db, release := m.dbs.Acquire()
 	defer release()
-	t := newTxn(db)
+	t := newTxn(db, m.limit)
 	var results []result
 	err := func() error {
 		for _, e := range entries {
@@ -92,7 +92,7 @@ func (m *Machine) ApplyBatch(entries []IndexedEntry) error {
 			}
 			t.endEntry(e.Index)
 			applied = e.Index
-			if t.batch.Len() >= maxBatch {
+			if t.batch.Len() >= t.limit {
 				if err := t.flush(); err != nil {
 					return fmt.Errorf("apply log entry %d: %w", e.Index, err)
 				}

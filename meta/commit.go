@@ -140,7 +140,7 @@ func (c *commit) set(v version) error {
 	c.count(old.Entry, ^uint64(0))
 	c.count(v.Entry, 1)
 	e.version = v
-	if c.curBytes >= maxBatch {
+	if c.curBytes >= c.t.limit {
 		return c.spill()
 	}
 	return nil
@@ -276,7 +276,7 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 func (c *commit) knows(v version, base Base, origin id.Path) (bool, error) {
 	for i := range maxHops {
 		if i == 0 || v.Path == origin {
-			if v.Revision == c.rev && !v.unseen {
+			if v.Revision == c.rev && !v.unseen && (!v.copied || v.Path != origin) {
 				return true, nil
 			}
 			if !base.IsNone() && (v.Revision > base.Revision || v.Path != origin) {
@@ -300,10 +300,10 @@ func (c *commit) knows(v version, base Base, origin id.Path) (bool, error) {
 	return false, nil
 }
 
-// own reports whether v is the author's own work: what its user did, and not what
-// was merged into it nor what a rollback brought.
+// own reports whether v is the author's own work where its user did it, and not
+// what was merged into it, put beside it, or brought by a rollback.
 func (c *commit) own(v version) (bool, error) {
-	if v.unseen {
+	if v.unseen || v.copied {
 		return false, nil
 	}
 	if v.Revision == c.rev {

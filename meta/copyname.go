@@ -20,23 +20,29 @@ const maxExt = 32
 // with " N" before the extension for n > 1, at most limit bytes, cut in the stem
 // between runes. A directory has no extension.
 func copyName(name string, dir bool, node string, rev id.Revision, n, limit int) string {
+	name = stripCopy(name)
 	stem, ext := name, ""
 	if i := strings.LastIndexByte(name, '.'); !dir && i > 0 && len(name)-i <= maxExt && i < len(name)-1 {
 		stem, ext = name[:i], name[i:]
 	}
-	for {
-		m := copySuffix.FindStringSubmatch(stem)
-		if m == nil {
-			break
-		}
-		stem = m[1]
-	}
+	stem = stripCopy(stem)
 	suffix := fmt.Sprintf(" (conflict %s r%s)", node, rev)
 	if n > 1 {
 		suffix += fmt.Sprintf(" %d", n)
 	}
 	suffix += ext
 	return cutRune(stem, max(limit-len(suffix), 1)) + suffix
+}
+
+// stripCopy removes what earlier conflicts added to a stem.
+func stripCopy(stem string) string {
+	for {
+		m := copySuffix.FindStringSubmatch(stem)
+		if m == nil {
+			return stem
+		}
+		stem = m[1]
+	}
 }
 
 // cutRune returns the longest prefix of s of at most n bytes that does not end in

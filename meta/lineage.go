@@ -158,10 +158,11 @@ func (c *commit) resolveThis(t target) target {
 		if o.Path != "" && o.Path != t.path {
 			t.path, t.via, t.conflict = o.Path, o.Kind, o.Conflict
 		}
-		t.base, t.origin = o.Base, t.path
-		if o.Base.Revision == c.rev {
-			t.base = c.head
-		} else if o.BasePath != "" {
+		if t.base = o.Base; o.Base.Revision == c.rev {
+			t.base = c.head // the origin stays: it tells what is this commit's
+			break
+		}
+		if t.origin = t.path; o.BasePath != "" {
 			t.origin = o.BasePath
 		}
 		break
@@ -319,7 +320,7 @@ func (c *commit) renameClash(p id.Path, v version, base Base) (to id.Path, n uin
 		if err := c.ensureParents(to); err != nil {
 			return "", 0, err
 		}
-		if err := c.set(version{Version: Version{Path: to, From: p, Entry: Entry{Kind: Dir, Mode: mode}}}); err != nil {
+		if err := c.set(version{Version: Version{Path: to, From: p, Entry: Entry{Kind: Dir, Mode: mode}}, copied: true}); err != nil {
 			return "", 0, err
 		}
 		n, err = c.record(Conflict{Path: p, CopyPath: to, Kind: ConflictKinds, State: ConflictOpen, Base: baseRev, Winner: v.Revision, Loser: c.rev})

@@ -21,6 +21,8 @@ type DBs interface {
 type Machine struct {
 	dbs DBs
 	log *slog.Logger
+	// limit is the size of a batch of effects: maxBatch, but for tests.
+	limit int
 
 	// mu guards what follows.
 	mu       sync.Mutex
@@ -44,7 +46,7 @@ func NewMachine(dbs DBs, log *slog.Logger) (*Machine, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	m := &Machine{dbs: dbs, log: log, watchers: make(map[chan struct{}]struct{})}
+	m := &Machine{dbs: dbs, log: log, limit: maxBatch, watchers: make(map[chan struct{}]struct{})}
 	if err := m.Reload(); err != nil {
 		return nil, err
 	}

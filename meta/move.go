@@ -192,7 +192,7 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 	if err := c.ensureParents(o.Path); err != nil {
 		return err
 	}
-	unseen, err := c.moveTree(head, src, o.Path, into)
+	unseen, err := c.moveTree(head, src, o.Path, into, o.Kind == Copied)
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (c *commit) fits(head version, dst id.Path) (bool, error) {
 // moveTree moves the subtree of head to dst and returns where from and where to
 // it moved what the author had not seen. With into, dst is a directory already, and what is taken
 // below it is kept apart one by one.
-func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (unseen redirects, err error) {
+func (c *commit) moveTree(head version, src target, dst id.Path, into, copied bool) (unseen redirects, err error) {
 	taken := redirects{} // directories below dst that had to be renamed
 	one := func(v version) error {
 		if !v.live() {
@@ -283,7 +283,7 @@ func (c *commit) moveTree(head version, src target, dst id.Path, into bool) (uns
 		if !known {
 			unseen = append(unseen, redirect{v.Path, p})
 		}
-		return c.moveOne(v, p, !known)
+		return c.moveOne(v, p, !known, copied || len(taken) != 0 && p != v.Path.Rebase(head.Path, dst))
 	}
 	d, err := c.store()
 	if err != nil {
@@ -329,8 +329,8 @@ func (c *commit) makeRoom(p id.Path, v version) (q id.Path, skip bool, err error
 
 // moveOne writes the two versions of one moved path. An entry that this commit
 // moves on keeps the place where the head has it as its origin.
-func (c *commit) moveOne(v version, to id.Path, unseen bool) error {
-	n := version{Version: Version{Path: to, Entry: v.Entry, From: v.Path}, moved: true, unseen: unseen}
+func (c *commit) moveOne(v version, to id.Path, unseen, copied bool) error {
+	n := version{Version: Version{Path: to, Entry: v.Entry, From: v.Path}, moved: true, unseen: unseen, copied: copied}
 	if v.Revision == c.rev {
 		if v.moved {
 			n.From = v.From

@@ -77,7 +77,7 @@ func (c *commit) act(ch Change, t target, head, base version, j judgement) error
 	if err := c.ensureParents(t.path); err != nil {
 		return err
 	}
-	if err := c.set(version{Version: Version{Path: t.path, Entry: j.Entry}, unseen: j.Unseen}); err != nil {
+	if err := c.set(version{Version: Version{Path: t.path, Entry: j.Entry}, unseen: j.Unseen, copied: t.via == Copied}); err != nil {
 		return err
 	}
 	if j.Unseen {
@@ -98,7 +98,7 @@ func (c *commit) copyBeside(ch Change, t target, head, base version, j judgement
 	if err := c.ensureParents(to); err != nil {
 		return err
 	}
-	if err := c.set(version{Version: Version{Path: to, From: t.path, Entry: j.Entry}}); err != nil {
+	if err := c.set(version{Version: Version{Path: to, From: t.path, Entry: j.Entry}, copied: true}); err != nil {
 		return err
 	}
 	x := Conflict{Path: t.path, CopyPath: to, Kind: j.Conflict, State: ConflictOpen, Winner: head.Revision, Loser: c.rev}

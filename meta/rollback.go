@@ -169,7 +169,7 @@ func (c *commit) keep(cmd ResolveCmd, x Conflict, path, other version) (reason s
 	if !other.live() {
 		return "", nil
 	}
-	kept, err := c.survivors(target{path: other.Path, base: cmd.Seen}, other)
+	kept, err := c.survivors(target{path: other.Path, origin: other.Path, base: cmd.Seen}, other)
 	if err != nil {
 		return "", err
 	}

@@ -28,6 +28,8 @@ type txn struct {
 	cur []pointRow
 	// its are iterators over the versions of folders, good until the next flush.
 	its map[id.Folder]*kv.Iter
+	// limit is maxBatch, but for tests.
+	limit int
 }
 
 type pointRow struct {
@@ -35,8 +37,8 @@ type pointRow struct {
 	value []byte // nil: delete
 }
 
-func newTxn(db *kv.DB) *txn {
-	return &txn{db: db, batch: db.NewBatch(), rows: make(map[string][]byte),
+func newTxn(db *kv.DB, limit int) *txn {
+	return &txn{db: db, limit: limit, batch: db.NewBatch(), rows: make(map[string][]byte),
 		newest: make(map[id.Folder]map[id.Path]version), its: make(map[id.Folder]*kv.Iter)}
 }
 

@@ -10,12 +10,14 @@ import (
 // version is what a version row holds beside Version.
 type version struct {
 	Version
-	// moved: the entry came here by a move and is the one that was at From. Unset
-	// with From set: a conflict copy.
+	// moved: the entry came here by a move and is the one that was at From.
 	moved bool
 	// unseen: the author of the commit had not seen this content, because it was
 	// merged into or carried along by its change.
 	unseen bool
+	// copied: it is at a path that the author did not choose: a conflict copy, or a
+	// directory of such.
+	copied bool
 }
 
 func (v version) live() bool { return v.Entry.Kind != Absent }
@@ -31,7 +33,7 @@ const (
 	flagMoved
 	flagUnseen
 	flagTarget
-	flagsKnown = 1<<iota - 1
+	flagCopied
 )
 
 // encode returns the row's value; path and revision are in the key.
@@ -49,6 +51,7 @@ func (v version) encode() []byte {
 	set(flagTo, v.To != "")
 	set(flagMoved, v.moved)
 	set(flagUnseen, v.unseen)
+	set(flagCopied, v.copied)
 	set(flagTarget, v.Entry.Target != "")
 	b = append(b, versionRow, flags, byte(v.Entry.Kind))
 	b = binary.AppendUvarint(b, uint64(v.Entry.Mode))
@@ -74,11 +77,11 @@ func decodeVersion(p id.Path, r id.Revision, b []byte) (version, error) {
 	if len(b) < 3 {
 		return version{}, fmt.Errorf("%w: version row of %d bytes", ErrDamaged, len(b))
 	}
-	if b[0] != versionRow || b[1]&^flagsKnown != 0 {
-		return version{}, fmt.Errorf("version row %d, flags %#x: %w", b[0], b[1], ErrNewer)
+	if b[0] != versionRow {
+		return version{}, fmt.Errorf("version row %d: %w", b[0], ErrNewer)
 	}
 	flags := b[1]
-	v := version{Version: Version{Path: p, Revision: r}, moved: flags&flagMoved != 0, unseen: flags&flagUnseen != 0}
+	v := version{Version: Version{Path: p, Revision: r}, moved: flags&flagMoved != 0, unseen: flags&flagUnseen != 0, copied: flags&flagCopied != 0}
 	v.Entry.Kind = Kind(b[2])
 	d := decoder{b: b[3:]}
 	v.Entry.Mode = uint32(d.uvarint())

@@ -1,0 +1,155 @@
+package meta
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/kv"
+)
+
+// dump is every row of a store.
+func dump(t testing.TB, db *kv.DB) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	it, err := db.Iter(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for it.Next() {
+		fmt.Fprintf(&out, "%x = %x\n", it.Key(), it.Value())
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// The same log gives the same store byte for byte: entry by entry, in batches, with
+// effects spilled all the time, and with crashes between the batches of a commit.
+func TestReplayProperty(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		n := 0
+		var all []*author
+		for _, node := range []id.Node{nodeA, nodeB, nodeC} {
+			a := newAuthor(w, node, &n, "a", "b", "c")
+			a.fail = r.Fatalf
+			all = append(all, a)
+		}
+		for range rapid.IntRange(1, 20).Draw(r, "steps") {
+			a := all[rapid.IntRange(0, len(all)-1).Draw(r, "who")]
+			switch rapid.IntRange(0, 5).Draw(r, "what") {
+			case 0, 1, 2:
+				a.act(r)
+			case 3:
+				if len(a.queue) > 0 {
+					a.send()
+				}
+			case 4:
+				for len(a.queue) > 0 {
+					a.send()
+				}
+				a.sync()
+			case 5:
+				if h := w.head(); h.Revision > 1 && len(a.queue) == 0 {
+					to := w.at(id.Revision(rapid.IntRange(1, int(h.Revision)).Draw(r, "target")))
+					a.next++
+					w.must(w.do(a.node, RollbackCmd{Folder: w.folder, Target: to.Revision, TargetHash: to.Hash}))
+				}
+			}
+		}
+		want := dump(t, w.db)
+		for _, limit := range []int{maxBatch, 1, 1000} {
+			if got := replay(t, r, w, limit); !bytes.Equal(got, want) {
+				r.Fatalf("limit %d: the stores differ:\n%s", limit, diffLines(got, want))
+			}
+		}
+	})
+}
+
+// replay applies w's log to a new machine in batches and with crashes.
+func replay(t testing.TB, r *rapid.T, w *world, limit int) []byte {
+	db := memDB(t)
+	m, err := NewMachine(oneDB{db}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.limit = limit
+	for i := 0; i < len(w.log); {
+		k := min(rapid.IntRange(1, 8).Draw(r, "batch"), len(w.log)-i)
+		if rapid.IntRange(0, 3).Draw(r, "crash") == 0 {
+			crash(t, m, db, w.log[i:i+k])
+			if m, err = NewMachine(oneDB{db}, nil); err != nil {
+				t.Fatal(err)
+			}
+			m.limit = limit
+		}
+		// From the applied index on, as after a crash; entries before it are skipped.
+		if err := m.ApplyBatch(w.log[max(0, i-2) : i+k]); err != nil {
+			t.Fatal(err)
+		}
+		i += k
+	}
+	return dump(t, db)
+}
+
+// crash applies some entries and stops within one, its effects spilled in part.
+func crash(t testing.TB, m *Machine, db *kv.DB, entries []IndexedEntry) {
+	x := newTxn(db, 1)
+	applied := m.AppliedIndex()
+	for _, e := range entries[:len(entries)-1] {
+		if e.Index <= applied {
+			continue
+		}
+		if _, _, err := x.entry(e.Data); err != nil {
+			t.Fatal(err)
+		}
+		x.endEntry(e.Index)
+	}
+	if last := entries[len(entries)-1]; last.Index > applied {
+		if _, _, err := x.entry(last.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func diffLines(a, b []byte) string {
+	x, y := bytes.Split(a, []byte("\n")), bytes.Split(b, []byte("\n"))
+	for i := range min(len(x), len(y)) {
+		if !bytes.Equal(x[i], y[i]) {
+			return fmt.Sprintf("%.400s\n%.400s", x[i], y[i])
+		}
+	}
+	return fmt.Sprintf("%d and %d rows", len(x), len(y))
+}
+
+func TestTwoFoldersInOneBatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other := id.Folder{0xf1}
+	w.must(w.do(nodeB, FolderCmd{Op: FolderCreate, ID: other, Name: "other"}))
+	for i := range 10 {
+		for _, f := range []id.Folder{w.folder, other} {
+			w.must(w.do(nodeB, CommitCmd{Folder: f, Origin: OriginEdit, Changes: []Change{put(id.Path(fmt.Sprint("f", i)), Base{}, file(fmt.Sprint(i)))}}))
+		}
+	}
+	db := memDB(t)
+	m, err := NewMachine(oneDB{db}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ApplyBatch(w.log); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(dump(t, db), dump(t, w.db)) {
+		t.Error("stores differ")
+	}
+}
