@@ -96,9 +96,42 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			e.undecided(p, c)
 		}
 	}
+	reuse(items)
 	rows := b
 	b = nil
 	return items, attrs, rows.Commit(false)
+}
+
+// reuse takes the content of new files from files that the same page deletes: a
+// rollback over a rename, say, moves files instead of copying them.
+func reuse(items []materialize.Item) {
+	type content struct {
+		sum  id.Digest
+		size int64
+	}
+	free := make(map[content][]int)
+	for i, it := range items {
+		if it.Want.Kind == meta.Absent && it.Was.Kind == meta.File && it.Was.Size > 0 && it.Expect.Kind == vfs.File {
+			k := content{it.Was.Content, it.Was.Size}
+			free[k] = append(free[k], i)
+		}
+	}
+	for i := range items {
+		it := &items[i]
+		if it.Want.Kind != meta.File || it.MoveFrom != "" || it.Expect.Kind != vfs.Absent {
+			continue
+		}
+		k := content{it.Want.Content, it.Want.Size}
+		from := free[k]
+		if len(from) == 0 {
+			continue
+		}
+		src := &items[from[0]]
+		free[k] = from[1:]
+		t := it.Tag.(tag)
+		t.from = src.Tag.(tag).row
+		it.MoveFrom, it.ExpectFrom, it.Tag = src.Path, src.Expect, t
+	}
 }
 
 // attributesOnly reports whether the disk holds the head's content already.

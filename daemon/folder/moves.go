@@ -42,32 +42,51 @@ func (e *Engine) takeDirMoves(f vfs.FS, all []*found) error {
 		if fd.disk.Stat.Kind != vfs.Dir {
 			continue
 		}
-		if err := e.takeDirMove(f, fd); err != nil {
+		moved, err := e.takeDirMove(f, fd)
+		if err != nil {
 			return err
 		}
+		e.checkMoved(f, moved)
 	}
 	return nil
 }
 
-func (e *Engine) takeDirMove(f vfs.FS, fd *found) error {
+// checkMoved sends back what is not at its new path as it was recorded at the old
+// one: it was changed or deleted before the directory was renamed, so no event
+// named the path that its record has now.
+func (e *Engine) checkMoved(f vfs.FS, moved []movedRow) {
+	for _, m := range moved {
+		if st, err := f.Lstat(m.path); err != nil || !st.Same(m.stat) {
+			e.watch.Requeue(m.path)
+		}
+	}
+}
+
+// movedRow is a record that went along with its directory.
+type movedRow struct {
+	path id.Path
+	stat vfs.Stat
+}
+
+func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	from, row, ok, err := e.movedFrom(f, fd.path, fd.disk.Stat)
 	if err != nil || !ok || fd.path.Within(from) {
-		return err
+		return nil, err
 	}
 	s, err := e.snap()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.Close()
 	whole, err := e.covered(s, from)
 	if err != nil || !whole {
-		return err // taken as a deletion and new files; nothing is lost
+		return nil, err // taken as a deletion and new files; nothing is lost
 	}
 	target, err := s.version(fd.path)
 	if err != nil || target.Entry.Kind != meta.Absent || e.pendingSeq(fd.path) != 0 {
-		return err
+		return nil, err
 	}
 	tx := e.o.Lane.Begin()
 	defer tx.Abort()
@@ -75,16 +94,18 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) error {
 	p.changes.moves = []meta.Change{{Op: meta.OpMove, Path: fd.path, From: from, Base: e.seen.Base()}}
 	own := meta.Base{Own: tx.Sequence()}
 	err = e.o.Local.Below(e.o.ID, from, func(q id.Path, r local.Row) error {
-		e.moveRow(p.rows, q, q.Rebase(from, fd.path), r, own)
+		to := q.Rebase(from, fd.path)
+		e.moveRow(p.rows, q, to, r, own)
+		moved = append(moved, movedRow{to, r.Stat})
 		return nil
 	})
 	if err != nil {
 		p.rows.Discard()
-		return err
+		return nil, err
 	}
 	row.Stat.Ino = fd.disk.Stat.Ino
 	e.moveRow(p.rows, from, fd.path, row, own)
-	return e.send(p, []*found{fd})
+	return moved, e.send(p, []*found{fd})
 }
 
 // moveRow records at to what was recorded at from.
