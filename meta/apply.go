@@ -161,7 +161,7 @@ func (t *txn) entry(data []byte) (o Outcome, done bool, err error) {
 	}
 	c, err := decodeBody(body)
 	if err != nil {
-		return o, false, err
+		return o, false, fmt.Errorf("this version of lockstep cannot read a committed command; if other nodes run a newer one, upgrade this node: %w", err)
 	}
 	out, err := t.command(e, c, &lane)
 	if err != nil {

@@ -111,12 +111,18 @@ func (c *commit) header(r id.Revision) (Commit, bool, error) {
 	return h, ok, err
 }
 
-// set makes e what p is. The caller keeps the parents' invariant.
+// set makes v what its path is. The caller keeps the parents' invariant.
 func (c *commit) set(v version) error {
 	old, ok, err := c.newest(v.Path)
 	if err != nil {
 		return err
 	}
+	return c.replace(v, old, ok)
+}
+
+// replace is set where the newest version of the path has been read already. Many
+// of them in a row are much faster than look-ups that jump to and fro.
+func (c *commit) replace(v, old version, ok bool) error {
 	v.Revision = c.rev
 	e := c.cur[v.Path]
 	if e == nil {

@@ -126,7 +126,7 @@ func (c *commit) removeTree(head version, kept keepers) error {
 		if _, ok := kept.all[v.Path]; ok || !v.live() {
 			return nil
 		}
-		return c.set(version{Version: Version{Path: v.Path}})
+		return c.replace(version{Version: Version{Path: v.Path}}, v, true)
 	}
 	if head.Entry.Kind == Dir {
 		d, err := c.store()

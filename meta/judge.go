@@ -51,7 +51,11 @@ type judgement struct {
 
 // judgePut decides about a put by the rules of DESIGN.md.
 func judgePut(s situation) (judgement, error) {
-	if !s.Known && (s.NoBase || !s.Base.SameContent(s.Entry)) {
+	from := s.Base // what the author changed
+	if s.Known {
+		from = s.Head
+	}
+	if !s.Entry.SameContent(from) {
 		// Whatever the mask says, history may not have this content.
 		s.Mask |= FieldContent
 	}

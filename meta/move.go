@@ -254,6 +254,12 @@ func (c *commit) fits(head version, dst id.Path) (bool, error) {
 // below it is kept apart one by one.
 func (c *commit) moveTree(head version, src target, dst id.Path, into, copied bool) (unseen redirects, err error) {
 	taken := redirects{} // directories below dst that had to be renamed
+	over, _, err := c.newest(dst)
+	if err != nil {
+		return nil, err
+	}
+	// Where nothing was before this commit, nothing is below either.
+	fresh := !into && !over.live() && over.Revision != c.rev
 	one := func(v version) error {
 		if !v.live() {
 			return nil
@@ -283,7 +289,7 @@ func (c *commit) moveTree(head version, src target, dst id.Path, into, copied bo
 		if !known {
 			unseen = append(unseen, redirect{v.Path, p})
 		}
-		return c.moveOne(v, p, !known, copied || len(taken) != 0 && p != v.Path.Rebase(head.Path, dst))
+		return c.moveOne(v, p, fresh, !known, copied || len(taken) != 0 && p != v.Path.Rebase(head.Path, dst))
 	}
 	d, err := c.store()
 	if err != nil {
@@ -329,7 +335,7 @@ func (c *commit) makeRoom(p id.Path, v version) (q id.Path, skip bool, err error
 
 // moveOne writes the two versions of one moved path. An entry that this commit
 // moves on keeps the place where the head has it as its origin.
-func (c *commit) moveOne(v version, to id.Path, unseen, copied bool) error {
+func (c *commit) moveOne(v version, to id.Path, fresh, unseen, copied bool) error {
 	n := version{Version: Version{Path: to, Entry: v.Entry, From: v.Path}, moved: true, unseen: unseen, copied: copied}
 	if v.Revision == c.rev {
 		if v.moved {
@@ -353,8 +359,12 @@ func (c *commit) moveOne(v version, to id.Path, unseen, copied bool) error {
 			}
 		}
 	}
-	if err := c.set(n); err != nil {
+	set := c.set
+	if fresh {
+		set = func(n version) error { return c.replace(n, version{}, false) }
+	}
+	if err := set(n); err != nil {
 		return err
 	}
-	return c.set(version{Version: Version{Path: v.Path, To: to}})
+	return c.replace(version{Version: Version{Path: v.Path, To: to}}, v, true)
 }

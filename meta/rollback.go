@@ -23,7 +23,7 @@ func (c *commit) rollback(p id.Path, target id.Revision) (reason string, err err
 		if now.Entry == then.Entry {
 			return nil
 		}
-		return c.set(version{Version: Version{Path: now.Path, Entry: then.Entry}})
+		return c.replace(version{Version: Version{Path: now.Path, Entry: then.Entry}}, now, true)
 	})
 }
 

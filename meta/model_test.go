@@ -1,0 +1,302 @@
+package meta
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+)
+
+// model is the conflict rules in plain maps, without a store, parents or moves:
+// every path is at the top. It is written from DESIGN.md, not from the code.
+type model struct {
+	rev     int
+	paths   map[string][]modelVersion // oldest first
+	records []string
+	sent    map[int][]modelOutcome // by node, outcomes in the order of sequences
+}
+
+type modelVersion struct {
+	rev    int
+	e      Entry // Absent for a tombstone
+	node   int
+	loser  bool // a conflict copy, or built on one
+	merged bool // holds content that its author had not seen
+}
+
+// modelOutcome is what own(sequence) of one path stands for.
+type modelOutcome struct {
+	proposed, path string
+	base           int // -1: none
+	head           int // the revision after the proposal
+}
+
+func (m *model) newest(p string) (modelVersion, bool) {
+	v := m.paths[p]
+	if len(v) == 0 {
+		return modelVersion{}, false
+	}
+	return v[len(v)-1], true
+}
+
+func (m *model) at(p string, rev int) (out modelVersion) {
+	for _, v := range m.paths[p] {
+		if v.rev <= rev {
+			out = v
+		}
+	}
+	return out
+}
+
+// resolve returns path and base; base -1 is none.
+func (m *model) resolve(node int, p string, b Base) (string, int, bool) {
+	switch {
+	case b.Own == 0 && b.Revision == 0:
+		return p, -1, false
+	case b.Own == 0:
+		return p, int(b.Revision), false
+	}
+	o := m.sent[node][b.Own-1]
+	if o.proposed == p {
+		if o.base <= 0 {
+			return o.path, -1, o.path != p // the empty folder is no base
+		}
+		return o.path, o.base, o.path != p
+	}
+	if v := m.at(p, o.head); v.e.Kind != Absent && v.rev != o.head && (v.node != node || v.loser || v.merged) {
+		return p, -1, false
+	}
+	if o.head == 0 {
+		return p, -1, false
+	}
+	return p, o.head, false
+}
+
+// apply does a commit of one change and returns the revision it made, 0 for none.
+func (m *model) apply(node int, ch Change) {
+	p, base, loser := m.resolve(node, string(ch.Path), ch.Base)
+	h, _ := m.newest(p)
+	known := h.rev == 0 || base >= 0 && (h.rev <= base || h.node == node && !h.loser && !h.merged)
+	o := modelOutcome{proposed: string(ch.Path), path: p, base: m.rev}
+	write := func(q string, v modelVersion) {
+		m.rev++
+		v.rev, v.node = m.rev, node
+		m.paths[q] = append(m.paths[q], v)
+		o.path, o.base = q, m.rev
+	}
+	if ch.Op == OpDelete {
+		switch {
+		case h.e.Kind == Absent:
+		case known:
+			write(p, modelVersion{})
+		default:
+			was := Entry{}
+			if base >= 0 {
+				was = m.at(p, base).e
+			}
+			if h.e.Kind == Dir && was.Kind == Dir {
+				write(p, modelVersion{})
+				break
+			}
+			if was.Kind != Absent {
+				m.records = append(m.records, "edit/delete "+p)
+			}
+			o.base = base
+		}
+		o.head = m.rev
+		m.sent[node] = append(m.sent[node], o)
+		return
+	}
+	m.put(node, p, base, known, loser, h, ch, &o, write)
+	o.head = m.rev
+	m.sent[node] = append(m.sent[node], o)
+}
+
+func (m *model) put(node int, p string, base int, known, loser bool, h modelVersion, ch Change, o *modelOutcome, write func(string, modelVersion)) {
+	var was Entry
+	if base >= 0 {
+		was = m.at(p, base).e
+	}
+	mix := func(mask Fields) Entry {
+		if ch.Entry.Kind != h.e.Kind {
+			return ch.Entry
+		}
+		out := h.e
+		if mask&FieldContent != 0 {
+			out.Content, out.Size = ch.Entry.Content, ch.Entry.Size
+		}
+		if mask&FieldMode != 0 {
+			out.Mode = ch.Entry.Mode
+		}
+		if mask&FieldMTime != 0 {
+			out.MTime = ch.Entry.MTime
+		}
+		return out
+	}
+	set := func(e Entry, unseen bool) {
+		if e != h.e {
+			write(p, modelVersion{e: e, loser: loser, merged: unseen})
+		}
+	}
+	mask := ch.Mask
+	from := was
+	if known {
+		from = h.e
+	}
+	if !from.SameContent(ch.Entry) {
+		mask |= FieldContent
+	}
+	switch {
+	case h.e.Kind == Absent:
+		if !known && base >= 0 && was.Kind != Absent {
+			m.records = append(m.records, "edit/delete "+p)
+		}
+		write(p, modelVersion{e: ch.Entry, loser: loser})
+	case known:
+		if ch.Entry.Kind == h.e.Kind || mask&FieldContent != 0 {
+			set(mix(mask), false)
+		}
+	case h.e.Kind == Dir && ch.Entry.Kind == Dir:
+		if base >= 0 {
+			set(mix(mask), false)
+		}
+	case h.e.SameContent(ch.Entry):
+		if base < 0 {
+			break
+		}
+		mask &^= FieldContent
+		if ch.Mask&FieldContent != 0 || !was.SameContent(ch.Entry) {
+			if h.e.Mode != was.Mode {
+				mask &^= FieldMode
+			}
+			if h.e.MTime != was.MTime {
+				mask &^= FieldMTime
+			}
+		}
+		set(mix(mask), false)
+	case mask&FieldContent == 0:
+		if h.e.Kind == ch.Entry.Kind {
+			set(mix(mask), true)
+		}
+		o.base = base
+	case was.Kind != Absent && was.SameContent(h.e):
+		set(mix(mask), false)
+	default:
+		for i := len(m.paths[p]) - 1; i >= 0; i-- {
+			if v := m.paths[p][i]; v.rev > base && v.e.SameContent(ch.Entry) {
+				o.base = v.rev
+				return
+			}
+		}
+		m.clash(node, p, was, h, ch, write)
+	}
+}
+
+func (m *model) clash(node int, p string, was Entry, h modelVersion, ch Change, write func(string, modelVersion)) {
+	kind := "edit/edit"
+	if was.Kind == Absent {
+		kind = "create/create"
+	}
+	if h.e.Kind != ch.Entry.Kind {
+		kind = "kind"
+	}
+	stem, _, _ := strings.Cut(p, " (")
+	q := fmt.Sprintf("%s (conflict %s r%d)", stem, string('a'+rune(node)), m.rev+1)
+	m.records = append(m.records, kind+" "+p+" "+q)
+	write(q, modelVersion{e: ch.Entry, loser: true})
+}
+
+func (m *model) tree() string {
+	var out []string
+	for p := range m.paths {
+		if v, _ := m.newest(p); v.e.Kind != Absent {
+			out = append(out, fmt.Sprintf("%s: %v %o %d %s", p, v.e.Kind, v.e.Mode, v.e.MTime, v.e.Content.Short()))
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+func TestModelProperty(t *testing.T) {
+	t.Parallel()
+	nodes := []id.Node{nodeA, nodeB, nodeC}
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		m := &model{paths: map[string][]modelVersion{}, sent: map[int][]modelOutcome{}}
+		var names = []string{"x", "y"}
+		for step := range rapid.IntRange(1, 25).Draw(r, "steps") {
+			n := rapid.IntRange(0, 2).Draw(r, "node")
+			ch := Change{Op: OpPut, Path: id.Path(rapid.SampledFrom(names).Draw(r, "path"))}
+			switch rapid.IntRange(0, 3).Draw(r, "base") {
+			case 1, 2:
+				if m.rev > 0 {
+					ch.Base = w.at(id.Revision(rapid.IntRange(1, m.rev).Draw(r, "revision")))
+				}
+			case 3:
+				if k := len(m.sent[n]); k > 0 {
+					ch.Base = own(id.Sequence(rapid.IntRange(1, k).Draw(r, "own")))
+				}
+			}
+			switch rapid.IntRange(0, 9).Draw(r, "op") {
+			case 0, 1:
+				ch.Op = OpDelete
+			case 2:
+				ch.Entry = Entry{Kind: Dir, Mode: uint32(0o700 + rapid.IntRange(0, 1).Draw(r, "mode"))}
+			default:
+				ch.Entry = file(fmt.Sprint("c", rapid.IntRange(0, 3).Draw(r, "content")))
+				ch.Entry.Mode += uint32(rapid.IntRange(0, 1).Draw(r, "mode"))
+				ch.Entry.MTime = int64(step*10 + n)
+			}
+			if ch.Op == OpPut {
+				ch.Mask = rapid.SampledFrom([]Fields{FieldsAll, FieldContent | FieldMTime, FieldMode}).Draw(r, "mask")
+			}
+			w.commit(nodes[n], ch)
+			m.apply(n, ch)
+			for p := range m.paths {
+				if !slices.Contains(names, p) {
+					names = append(names, p)
+				}
+			}
+			slices.Sort(names)
+			w.story.WriteString(fmt.Sprintf("%c %d %s base %d own %d: %s %d mask %d\n", 'a'+n, ch.Op, ch.Path, ch.Base.Revision, ch.Base.Own, show(ch.Entry), ch.Entry.MTime, ch.Mask))
+			if got, want := w.fullTree(), m.tree(); got != want || int(w.head().Revision) != m.rev {
+				r.Fatalf("%s\nrevision %s, model %d\nmachine:\n%s\nmodel:\n%s", w.story.String(), w.head().Revision, m.rev, got, want)
+			}
+		}
+		if got, want := w.recordLines(), strings.Join(m.records, "\n"); got != want {
+			r.Fatalf("%s\nrecords:\n%s\nmodel:\n%s", w.story.String(), got, want)
+		}
+	})
+}
+
+func (w *world) fullTree() string {
+	v := w.m.View()
+	defer v.Close()
+	var out []string
+	if err := v.Tree(w.folder, "", ^id.Revision(0), func(x Version) error {
+		e := x.Entry
+		out = append(out, fmt.Sprintf("%s: %v %o %d %s", x.Path, e.Kind, e.Mode, e.MTime, e.Content.Short()))
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+func (w *world) recordLines() string {
+	v := w.m.View()
+	defer v.Close()
+	var out []string
+	if err := v.Conflicts(w.folder, func(c Conflict) error {
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s", c.Kind, c.Path, c.CopyPath)))
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	return strings.Join(out, "\n")
+}
