@@ -123,7 +123,7 @@ type proposal struct {
 }
 
 // list returns the changes in the order in which the state machine judges them:
-// new directories before what moves into them, moves before the deletion of
+// new directories (and those that took a file's place) before what is in them or moves into them, moves before the deletion of
 // where they came from, deletions (deepest first) before what takes the place.
 func (p *proposal) list() []meta.Change {
 	return slices.Concat(p.changes.dirs, p.changes.moves, p.changes.deletes, p.changes.puts)
@@ -237,7 +237,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 	switch c.Action {
 	case reconcile.Propose:
 		ch := c.Change
-		if ch.Entry.Kind == meta.Dir && !c.had {
+		if ch.Entry.Kind == meta.Dir && (!c.had || c.row.Entry.Kind != meta.Dir) {
 			p.changes.dirs = append(p.changes.dirs, ch)
 		} else {
 			p.changes.puts = append(p.changes.puts, ch)

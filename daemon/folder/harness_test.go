@@ -1,0 +1,426 @@
+package folder
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/daemon/fetch"
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/propose"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/kv"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// TestMain keeps the property tests short unless the command line says otherwise.
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "6")
+	_ = flag.Set("rapid.shrinktime", "1s")
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait of these tests; none comes near it when all is well.
+const patience = 20 * time.Second
+
+// tb is what testing.T and rapid.T have in common.
+type tb interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
+}
+
+type oneDB struct{ db *kv.DB }
+
+func (o oneDB) Acquire() (*kv.DB, func()) { return o.db, func() {} }
+
+// cluster is a few engines in this process: one shared log in place of Raft, one
+// state machine a node, and direct reads of each other's chunk stores.
+type cluster struct {
+	t      tb
+	dir    string
+	folder id.Folder
+	nodes  []*node
+
+	mu      sync.Mutex // guards what follows
+	log     []meta.IndexedEntry
+	leader  *meta.Machine
+	news    chan struct{} // closed and replaced when the log grows or a node is let go
+	missing map[id.Digest]bool
+	session byte
+	dbs     []*kv.DB
+}
+
+// node is one engine with all that it stands on.
+type node struct {
+	c       *cluster
+	id      id.Node
+	root    string
+	home    string
+	machine *meta.Machine
+	stop    context.CancelFunc // of the applier
+	applier sync.WaitGroup
+
+	// Guarded by c.mu.
+	cut, held bool
+
+	// Set while it runs.
+	engine *Engine
+	local  *local.DB
+	chunks *chunks.Store
+	wake   chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // of the engine's Run, once done is closed
+}
+
+func (c *cluster) machine() *meta.Machine {
+	c.t.Helper()
+	db, err := kv.Open("meta", kv.Options{InMemory: true, NoWAL: true})
+	c.ok(err)
+	c.dbs = append(c.dbs, db)
+	m, err := meta.NewMachine(oneDB{db}, nil)
+	c.ok(err)
+	return m
+}
+
+func (c *cluster) ok(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatalf("%v", err)
+	}
+}
+
+// newCluster makes n nodes that keep one folder. close it.
+func newCluster(t tb, dir string, n int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: dir, folder: id.Folder{0xf0}, news: make(chan struct{}), missing: make(map[id.Digest]bool)}
+	c.leader = c.machine()
+	first := id.Node{1}
+	env := meta.Envelope{Node: first, Session: id.Session{1}}
+	c.must(env, meta.ClusterCmd{ID: id.Cluster{0xcc}, First: meta.NodeRecord{ID: first, Name: "n1", Address: "n1:1"}})
+	c.must(env, meta.Session{})
+	for i := 2; i <= n; i++ {
+		h := id.Digest{byte(i)}
+		env.Sequence++
+		c.must(env, meta.InviteCmd{Op: meta.InviteAdd, Hash: h, Expires: time.Now().Add(time.Hour)})
+		env.Sequence++
+		c.must(env, meta.NodeCmd{Op: meta.NodeAdmit, Invite: h, Record: meta.NodeRecord{ID: id.Node{byte(i)}, Name: fmt.Sprintf("n%d", i)}})
+	}
+	env.Sequence++
+	c.must(env, meta.FolderCmd{Op: meta.FolderCreate, ID: c.folder, Name: "docs"})
+	for i := 1; i <= n; i++ {
+		c.nodes = append(c.nodes, c.newNode(i))
+	}
+	return c
+}
+
+func (c *cluster) must(env meta.Envelope, cmd meta.Command) {
+	c.t.Helper()
+	b, err := meta.EncodeCommand(cmd)
+	c.ok(err)
+	out, err := c.propose(env, b)
+	c.ok(err)
+	if out.Kind == meta.Refused {
+		c.t.Fatalf("%T was refused: %s", cmd, out.Reason)
+	}
+}
+
+// propose is the leader: it appends and answers from its own state machine.
+func (c *cluster) propose(env meta.Envelope, body meta.Body) (meta.Outcome, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entries, err := meta.LogEntries(env, body, time.Now())
+	if err != nil {
+		return meta.Outcome{}, err
+	}
+	var out meta.Outcome
+	for _, e := range entries {
+		i := uint64(len(c.log) + 1)
+		c.log = append(c.log, meta.IndexedEntry{Index: i, Data: e})
+		if err := c.leader.Apply(i, e); err != nil {
+			return out, err
+		}
+		if r, ok := c.leader.Result(i); ok {
+			out = r
+		}
+	}
+	c.bump()
+	return out, nil
+}
+
+// bump wakes the appliers. mu is held.
+func (c *cluster) bump() {
+	close(c.news)
+	c.news = make(chan struct{})
+}
+
+func (c *cluster) newNode(i int) *node {
+	c.t.Helper()
+	n := &node{c: c, id: id.Node{byte(i)}, root: filepath.Join(c.dir, fmt.Sprintf("n%d", i)), home: filepath.Join(c.dir, fmt.Sprintf("home%d", i)), machine: c.machine()}
+	c.ok(os.MkdirAll(filepath.Join(n.root, id.ReservedName), 0o700))
+	c.ok(os.MkdirAll(n.home, 0o700))
+	c.ok(os.WriteFile(MarkerPath(n.root), []byte(c.folder.String()+"\n"), 0o600))
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.applier.Add(1)
+	go func() { defer n.applier.Done(); n.apply(ctx) }()
+	return n
+}
+
+// apply applies the log as it grows, unless the node is cut off or held.
+func (n *node) apply(ctx context.Context) {
+	for ctx.Err() == nil {
+		n.c.mu.Lock()
+		news := n.c.news
+		var todo []meta.IndexedEntry
+		if at := n.machine.AppliedIndex(); !n.cut && !n.held && at < uint64(len(n.c.log)) {
+			todo = n.c.log[at:]
+		}
+		n.c.mu.Unlock()
+		if len(todo) > 0 {
+			if err := n.machine.ApplyBatch(todo); err != nil {
+				panic(err)
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-news:
+		}
+	}
+}
+
+// set changes how the node is reached: cut off, it neither sends nor applies;
+// held, it sends but does not apply.
+func (n *node) set(cut, held bool) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.cut, n.held = cut, held
+	n.c.bump()
+}
+
+// step applies one more entry on a held node.
+func (n *node) step() {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	if at := n.machine.AppliedIndex(); n.held && at < uint64(len(n.c.log)) {
+		if err := n.machine.ApplyBatch(n.c.log[at : at+1]); err != nil {
+			panic(err)
+		}
+	}
+}
+
+var errCut = errors.New("cut off")
+
+// Propose implements propose.Sender.
+func (n *node) Propose(_ context.Context, env meta.Envelope, body meta.Body) (meta.Outcome, error) {
+	n.c.mu.Lock()
+	cut := n.cut
+	n.c.mu.Unlock()
+	if cut {
+		return meta.Outcome{}, errCut
+	}
+	return n.c.propose(env, body)
+}
+
+// Pull implements fetch.Puller from the stores of the nodes that are reachable.
+func (n *node) Pull(ctx context.Context, _ id.Folder, _ []id.Node, want []fetch.Want, got func(int, []byte) error) (missing []int, err error) {
+	for i, w := range want {
+		data, ok := n.find(ctx, w)
+		if !ok {
+			missing = append(missing, i)
+			continue
+		}
+		if err := got(i, data); err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}
+
+func (n *node) find(ctx context.Context, w fetch.Want) ([]byte, bool) {
+	n.c.mu.Lock()
+	var from []*chunks.Store
+	if !n.cut && !n.c.missing[w.ID] {
+		for _, m := range n.c.nodes {
+			if m != n && !m.cut && m.chunks != nil {
+				from = append(from, m.chunks)
+			}
+		}
+	}
+	n.c.mu.Unlock()
+	for _, s := range from {
+		if data, err := s.Get(ctx, w.ID, w.Kind, nil); err == nil {
+			return data, true
+		}
+	}
+	return nil, false
+}
+
+// OpenLocation implements chunks.FileOpener.
+func (n *node) OpenLocation(file uint64) (chunks.LocationFile, error) {
+	_, p, ok, err := n.local.FilePath(file)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("file number %d is unknown", file)
+	}
+	return n.engine.OpenLocation(p)
+}
+
+// start runs the node's engine.
+func (n *node) start() {
+	n.c.t.Helper()
+	l, err := local.Open(filepath.Join(n.home, "local"), local.Options{})
+	n.c.ok(err)
+	s, err := chunks.Open(chunks.Options{Dir: filepath.Join(n.home, "packs"), KV: l.KV(), Files: n, Workers: 1})
+	n.c.ok(err)
+	p := propose.New(propose.Options{Self: n.id, Local: l, Machine: n.machine, Sender: n})
+	lane, err := p.Lane(n.c.folder)
+	n.c.ok(err)
+	n.wake = make(chan struct{}, 1)
+	e := New(Options{
+		ID: n.c.folder, Root: n.root, Self: n.id, Machine: n.machine, Local: l, Chunks: s, Lane: lane,
+		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	n.c.mu.Lock()
+	n.engine, n.local, n.chunks = e, l, s
+	n.c.mu.Unlock()
+	n.cancel, n.done = cancel, make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(2)
+	go func() { defer wg.Done(); _ = p.Run(ctx) }()
+	go func() { defer wg.Done(); n.err = e.Run(ctx) }()
+	go func() { wg.Wait(); close(n.done) }()
+}
+
+// end stops the engine and closes what it stood on; the disk stays.
+func (n *node) end() {
+	n.c.t.Helper()
+	if n.engine == nil {
+		return
+	}
+	n.cancel()
+	<-n.done
+	n.c.mu.Lock()
+	s := n.chunks
+	n.chunks = nil
+	n.c.mu.Unlock()
+	n.c.ok(s.Close())
+	n.c.ok(n.local.Close())
+	n.engine = nil
+	n.c.ok(n.err)
+}
+
+func (n *node) restart() { n.c.t.Helper(); n.end(); n.start() }
+
+func (c *cluster) start() *cluster {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		n.start()
+	}
+	return c
+}
+
+func (c *cluster) close() {
+	for _, n := range c.nodes {
+		n.end()
+		n.stop()
+		n.applier.Wait()
+	}
+	for _, db := range c.dbs {
+		_ = db.Close()
+	}
+}
+
+// startCluster makes and starts n nodes for one test.
+func startCluster(t *testing.T, n int) *cluster {
+	t.Helper()
+	c := newCluster(t, t.TempDir(), n).start()
+	t.Cleanup(c.close)
+	return c
+}
+
+func within(t tb, what string, fn func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := fn(ctx); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// captured returns when what is on the disk now is in the queue or in history.
+func (n *node) captured() {
+	n.c.t.Helper()
+	within(n.c.t, fmt.Sprintf("capture on %s", n.root), n.engine.watch.Flush)
+}
+
+// committed returns when what is on the disk now is in this node's history.
+func (n *node) committed() {
+	n.c.t.Helper()
+	within(n.c.t, fmt.Sprintf("flush of %s", n.root), n.engine.Flush)
+}
+
+// head returns the newest revision of the leader's history.
+func (c *cluster) head() meta.Commit {
+	c.t.Helper()
+	v := c.leader.View()
+	defer v.Close()
+	h, err := v.Head(c.folder)
+	c.ok(err)
+	return h
+}
+
+// follows returns when the node's disk holds the newest revision.
+func (n *node) follows() {
+	n.c.t.Helper()
+	want := n.c.head().Revision
+	within(n.c.t, fmt.Sprintf("%s following to revision %d (now %s)", n.root, want, n.state()), func(ctx context.Context) error {
+		err := n.engine.WaitFor(ctx, want)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, n.state())
+		}
+		return nil
+	})
+}
+
+func (n *node) state() string {
+	in, err := n.engine.Info()
+	return fmt.Sprintf("phase %s head %d on disk %d local %d waiting %v blocked %v err %v %v", in.Phase, in.Head.Revision, in.OnDisk, in.LocalChanges, in.Waiting, in.Blocked, in.Err, err)
+}
+
+// settled lets every node go and returns when nothing is left to do anywhere.
+func (c *cluster) settled() {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		n.set(false, false)
+		select {
+		case n.wake <- struct{}{}:
+		default:
+		}
+	}
+	for range 50 {
+		before := c.head()
+		for _, n := range c.nodes {
+			n.committed()
+		}
+		for _, n := range c.nodes {
+			n.follows()
+		}
+		if c.head() == before {
+			return
+		}
+	}
+	c.t.Fatalf("the nodes go on proposing")
+}
