@@ -3,6 +3,7 @@ package folder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
@@ -30,7 +31,14 @@ func (e *Engine) bringAttributes(s *snap, f vfs.FS, paths []id.Path) error {
 			e.st.postpone(p, postponed{why: "attributes", at: time.Now().Add(retryLocal)})
 			continue
 		}
-		if err := e.setAttributes(b, f, s, p, c); err != nil {
+		switch err := e.setAttributes(b, f, s, p, c); {
+		case errors.Is(err, vfs.ErrBusy):
+			e.st.postpone(p, postponed{why: "a program has it open for writing", at: time.Now().Add(retryBusy)})
+			continue
+		case errors.Is(err, errMoved), errors.Is(err, fs.ErrNotExist):
+			e.st.postpone(p, postponed{why: "changed here meanwhile", at: time.Now().Add(retryLocal)})
+			continue
+		case err != nil:
 			reason := fmt.Sprintf("cannot set mode and time: %v", err)
 			e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
 			continue

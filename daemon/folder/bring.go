@@ -2,7 +2,9 @@ package folder
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
@@ -74,6 +76,12 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 		}
 		switch c.Action {
 		case reconcile.Nothing:
+			if c.had && c.row.Base.Own != 0 {
+				// What the user builds on from here is the head, wherever the own
+				// version went.
+				c.Base, c.Entry = s.head.Base(), c.row.Entry
+				e.adopt(b, p, c)
+			}
 			e.st.settle(p)
 		case reconcile.Adopt:
 			e.adopt(b, p, c)
@@ -93,6 +101,11 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			}
 			items = append(items, it)
 		default:
+			if c.Action == reconcile.Propose && c.had && c.row.Stat.Same(c.disk.Stat) {
+				// Recorded as a version that this history does not hold: without the
+				// record the local loop sees the user's bytes in it, and proposes them.
+				e.dropRow(b, p, c.row)
+			}
 			e.undecided(p, c)
 		}
 	}
@@ -224,7 +237,7 @@ func (e *Engine) record(results []materialize.Result) error {
 		row := local.Row{Base: r.Version, Entry: r.Want, Stat: r.Stat, Firm: true}
 		if r.Want.Kind == meta.File && r.Want.Size > 0 {
 			if r.MoveFrom != "" && r.Stat.Ino == r.ExpectFrom.Ino && t.from.File != 0 {
-				row.File, row.Unpacked = t.from.File, t.from.Unpacked
+				row.File, row.Unpacked, row.Firm = t.from.File, t.from.Unpacked, t.from.Firm
 			} else {
 				row.File = e.o.Local.NewFile()
 				add = append(add, placed{row.File, fileOf(r.Want)})
@@ -267,6 +280,12 @@ func (e *Engine) afterCommit(results []materialize.Result) {
 		case materialize.Missing:
 			e.st.postpone(r.Path, postponed{why: "nobody online has its content", missing: true, size: r.Want.Size, at: now.Add(retryMissing)})
 		default:
+			if errors.Is(r.Err, vfs.ErrEscape) || errors.Is(r.Err, syscall.ENOTDIR) {
+				// The user put something else where its directory was: his change
+				// is taken first.
+				e.st.postpone(r.Path, postponed{why: "its directory was replaced here", at: now.Add(retryLocal)})
+				break
+			}
 			reason := fmt.Sprintf("cannot be written: %v", r.Err)
 			e.log.Warn("bring a path to the disk", "path", r.Path, "error", r.Err)
 			e.st.postpone(r.Path, postponed{why: reason, blocked: reason, at: now.Add(retryBlocked)})

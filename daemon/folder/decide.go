@@ -111,7 +111,7 @@ func (e *Engine) decide(s *snap, p id.Path, d reconcile.Disk) (c choice, err err
 // look stats a path for the follower: directories and symlinks are known by
 // looking, files only by hashing, which is the local loop's work.
 func look(f vfs.FS, p id.Path) reconcile.Disk {
-	st, err := f.Lstat(p)
+	st, err := lstat(f, p)
 	if err != nil {
 		return reconcile.Disk{Blocked: !errors.Is(err, fs.ErrNotExist)}
 	}
@@ -128,6 +128,16 @@ func look(f vfs.FS, p id.Path) reconcile.Disk {
 		d.Entry, d.Hashed = meta.Entry{Kind: meta.Symlink, Target: target}, true
 	}
 	return d
+}
+
+// lstat is FS.Lstat, but that nothing of the folder is at a path whose parent is a
+// symlink: the user, or history, put it where a directory was.
+func lstat(f vfs.FS, p id.Path) (vfs.Stat, error) {
+	st, err := f.Lstat(p)
+	if errors.Is(err, vfs.ErrEscape) {
+		return vfs.Stat{}, nil
+	}
+	return st, err
 }
 
 // covered reports whether the base of the newest revision that was brought to

@@ -69,7 +69,11 @@ type Engine struct {
 	// subtree, flight the changes by sequence. Guarded by mu.
 	pending map[id.Path]id.Sequence
 	trees   map[id.Path]id.Sequence
-	flight  map[id.Sequence][]meta.Change
+	flight  map[id.Sequence]flight
+	// awaited are sequences whose outcome Submit will read. Guarded by mu.
+	awaited map[id.Sequence]struct{}
+	// refusals counts the own proposals refused in a row. Guarded by mu.
+	refusals int
 	// seen is the newest revision that was compared with the whole disk. Guarded by mu.
 	seen meta.Commit
 	// compareAll asks for a comparison of the whole head. Guarded by mu.
@@ -87,7 +91,7 @@ func New(o Options) *Engine {
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
-		flight: make(map[id.Sequence][]meta.Change), compareAll: true,
+		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true,
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}
@@ -101,6 +105,9 @@ func New(o Options) *Engine {
 
 // MarkerPath is where a folder's root is marked with the folder's ID.
 func MarkerPath(root string) string { return filepath.Join(root, id.ReservedName, "folder") }
+
+// CheckRoot returns nil when the folder's root is there and marked as this folder.
+func CheckRoot(root string, f id.Folder) error { return watcher.CheckMarker(root, f) }
 
 func (e *Engine) openFS() (vfs.FS, error) { return vfs.OpenReal(e.o.Root) }
 
@@ -157,8 +164,12 @@ func (e *Engine) prepare(ctx context.Context) error {
 func (e *Engine) loadQueue() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.o.Local.Queue(e.o.ID, 1, func(it local.Item) error {
-		cmd, err := propose.Decode(it.Body)
+	err := e.o.Local.Queue(e.o.ID, 1, func(it local.Item) error {
+		body, err := meta.UnmarshalBody(it.Body)
+		if err != nil {
+			return fmt.Errorf("read the queue of %q at sequence %d: %w", e.o.Root, it.Sequence, err)
+		}
+		cmd, err := body.Command()
 		if err != nil {
 			return fmt.Errorf("read the queue of %q at sequence %d: %w", e.o.Root, it.Sequence, err)
 		}
@@ -166,15 +177,31 @@ func (e *Engine) loadQueue() error {
 		if c, ok := cmd.(meta.CommitCmd); ok {
 			changes = c.Changes
 		}
-		e.underWay(it.Sequence, changes)
+		e.underWay(it.Sequence, flight{body.Hash, changes})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// Rows that name an own sequence for good: its outcome must not be forgotten.
+	return e.o.Local.Below(e.o.ID, "", func(p id.Path, r local.Row) error {
+		if _, under := e.flight[r.Base.Own]; r.Base.Own != 0 && !under {
+			e.st.addLineage(p, r.Base.Own)
+		}
 		return nil
 	})
 }
 
+// flight is an own proposal whose outcome this node has not taken yet.
+type flight struct {
+	hash    id.Digest // of the body; the outcome has the same
+	changes []meta.Change
+}
+
 // underWay notes a proposal of this node. mu is held.
-func (e *Engine) underWay(seq id.Sequence, changes []meta.Change) {
-	e.flight[seq] = changes
-	for _, c := range changes {
+func (e *Engine) underWay(seq id.Sequence, fl flight) {
+	e.flight[seq] = fl
+	for _, c := range fl.changes {
 		e.pending[c.Path] = seq
 		if c.Op == meta.OpMove {
 			e.pending[c.From] = seq
@@ -188,7 +215,7 @@ func (e *Engine) underWay(seq id.Sequence, changes []meta.Change) {
 
 // landed forgets a proposal that this node's state machine has applied. mu is held.
 func (e *Engine) landed(seq id.Sequence) {
-	for _, c := range e.flight[seq] {
+	for _, c := range e.flight[seq].changes {
 		for _, p := range []id.Path{c.Path, c.From} {
 			if e.pending[p] == seq {
 				delete(e.pending, p)

@@ -57,6 +57,7 @@ func (e *Engine) followLoop(ctx context.Context, changed <-chan struct{}) error 
 // follow takes own outcomes, finds what differs from the head and brings it. It
 // returns when the earliest postponed path is due again.
 func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
+	pass := e.st.beginPass()
 	e.mu.Lock()
 	s, err := e.snap()
 	if err != nil {
@@ -81,6 +82,7 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if err := e.nowSeen(s.head); err != nil {
 		return 0, err
 	}
+	e.st.endPass(pass)
 	return e.st.nextRetry(), nil
 }
 
@@ -142,18 +144,18 @@ func (e *Engine) compareWithHead(s *snap, set map[id.Path]struct{}) error {
 		if !had || row.Entry != v.Entry || row.Base.Own != 0 {
 			set[v.Path] = struct{}{}
 		}
-		if had && row.Base.Own != 0 {
-			e.st.addLineage(v.Path, row.Base.Own)
-		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return e.o.Local.Below(e.o.ID, "", func(p id.Path, _ local.Row) error {
+	return e.o.Local.Below(e.o.ID, "", func(p id.Path, r local.Row) error {
 		v, err := s.version(p)
 		if err == nil && v.Entry.Kind == meta.Absent {
 			set[p] = struct{}{}
+			if r.Base.Own != 0 {
+				e.st.addLineage(p, r.Base.Own)
+			}
 		}
 		return err
 	})

@@ -1,6 +1,8 @@
 package folder
 
 import (
+	"errors"
+
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -26,7 +28,7 @@ func (e *Engine) movedFrom(f vfs.FS, p id.Path, st vfs.Stat) (from id.Path, row 
 	if err != nil || !ok || row.Stat.Kind != st.Kind || row.Stat.Ino != st.Ino {
 		return "", row, false, err
 	}
-	old, err := f.Lstat(from)
+	old, err := lstat(f, from)
 	if err != nil || old.Kind != vfs.Absent {
 		return "", row, false, nil
 	}
@@ -56,7 +58,7 @@ func (e *Engine) takeDirMoves(f vfs.FS, all []*found) error {
 // named the path that its record has now.
 func (e *Engine) checkMoved(f vfs.FS, moved []movedRow) {
 	for _, m := range moved {
-		if st, err := f.Lstat(m.path); err != nil || !st.Same(m.stat) {
+		if st, err := lstat(f, m.path); err != nil || !st.Same(m.stat) {
 			e.watch.Requeue(m.path)
 		}
 	}
@@ -80,6 +82,10 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 		return nil, err
 	}
 	defer s.Close()
+	same, err := e.sameDir(f, from, fd.path)
+	if err != nil || !same {
+		return nil, err
+	}
 	whole, err := e.covered(s, from)
 	if err != nil || !whole {
 		return nil, err // taken as a deletion and new files; nothing is lost
@@ -108,6 +114,25 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 	return moved, e.send(p, []*found{fd})
 }
 
+// sameDir tells a renamed directory from a new one that was given the inode number
+// of a removed one: something recorded below it is still there as it was. An empty
+// directory proves nothing and needs no proof.
+func (e *Engine) sameDir(f vfs.FS, from, to id.Path) (same bool, err error) {
+	any := false
+	err = e.o.Local.Children(e.o.ID, from, func(name string, r local.Row) error {
+		any = true
+		if st, err := f.Lstat(to.Join(name)); err == nil && st.Same(r.Stat) {
+			same = true
+			return errStop
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return same || !any, err
+}
+
 // moveRow records at to what was recorded at from.
 func (e *Engine) moveRow(b *local.Batch, from, to id.Path, r local.Row, base meta.Base) {
 	b.Delete(e.o.ID, from, r)
@@ -125,7 +150,7 @@ func (e *Engine) proposeFileMove(s *snap, f vfs.FS, p *proposal, fd *found) erro
 	if err != nil || !ok || row.Entry != fd.disk.Entry || p.handled[from] || e.pendingSeq(fd.path) != 0 {
 		return err
 	}
-	now, err := f.Lstat(fd.path)
+	now, err := lstat(f, fd.path)
 	if err != nil || !now.Same(fd.disk.Stat) {
 		return nil // proposeOne sends it back
 	}

@@ -1,9 +1,9 @@
 package folder
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/trace"
@@ -43,6 +43,11 @@ func (e *Engine) outcomes(s *snap) (ended, error) {
 		if !ok {
 			break
 		}
+		if out.Entry != e.flight[seq].hash {
+			// The sequence was used by a state of this node that the local store has
+			// lost: what became of that says nothing of these bytes.
+			out = meta.Outcome{Kind: meta.Refused, Reason: "this node has proposed something else under the same number before: its home is an older copy; join as a new node"}
+		}
 		if err := e.outcome(b, &end, seq, out); err != nil {
 			return end, err
 		}
@@ -66,15 +71,15 @@ func (e *Engine) outcomes(s *snap) (ended, error) {
 
 // outcome takes one. mu is held.
 func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.Outcome) error {
-	changes := e.flight[seq]
+	changes := e.flight[seq].changes
 	if out.Kind == meta.Refused {
-		e.log.Error("own proposal was refused", "sequence", seq, "reason", out.Reason, "changes", len(changes))
+		e.log.Error("own proposal was refused", "sequence", uint64(seq), "reason", out.Reason, "changes", len(changes))
 		return e.refused(b, seq, changes, out.Reason)
 	}
-	base := meta.Base{Revision: out.Revision, Hash: out.Hash}
-	special := make(map[id.Path]meta.ChangeOutcome, len(out.Changes))
+	e.refusals = 0
+	r := rebasing{b: b, seq: seq, base: meta.Base{Revision: out.Revision, Hash: out.Hash}, special: make(map[id.Path]meta.ChangeOutcome, len(out.Changes))}
 	for _, c := range out.Changes {
-		special[c.Proposed] = c
+		r.special[c.Proposed] = c
 		end.look = append(end.look, c.Proposed)
 		if c.Path != "" && c.Path != c.Proposed {
 			end.look = append(end.look, c.Path)
@@ -85,67 +90,89 @@ func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.O
 	}
 	for _, c := range changes {
 		e.trace.Mark(c.Path, trace.Outcome)
-		switch c.Op {
-		case meta.OpPut:
-			if err := e.rebase(b, c.Path, seq, special, base); err != nil {
-				return err
-			}
-		case meta.OpMove:
-			if err := e.rebase(b, c.Path, seq, special, base); err != nil {
-				return err
-			}
-			err := e.o.Local.Below(e.o.ID, c.Path, func(p id.Path, r local.Row) error {
-				return e.rebaseRow(b, p, r, seq, special, base)
-			})
-			if err != nil {
-				return err
-			}
+		if c.Op == meta.OpDelete {
+			continue
+		}
+		row, ok, err := e.o.Local.Get(e.o.ID, c.Path)
+		if err != nil {
+			return err
+		}
+		if ok {
+			e.rebaseRow(r, c.Path, row)
+		}
+		if c.Op != meta.OpMove {
+			continue
+		}
+		err = e.o.Local.Below(e.o.ID, c.Path, func(p id.Path, row local.Row) error {
+			e.rebaseRow(r, p, row)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (e *Engine) rebase(b *local.Batch, p id.Path, seq id.Sequence, special map[id.Path]meta.ChangeOutcome, base meta.Base) error {
-	r, ok, err := e.o.Local.Get(e.o.ID, p)
-	if err != nil || !ok {
-		return err
-	}
-	return e.rebaseRow(b, p, r, seq, special, base)
+// rebasing is what rebaseRow needs of one outcome.
+type rebasing struct {
+	b       *local.Batch
+	seq     id.Sequence
+	base    meta.Base // of what was accepted as proposed
+	special map[id.Path]meta.ChangeOutcome
 }
 
 // rebaseRow gives a row that named the own sequence the revision it became. A
-// version that went to another path keeps its sequence: what the user builds on
-// it goes the same way.
-func (e *Engine) rebaseRow(b *local.Batch, p id.Path, r local.Row, seq id.Sequence, special map[id.Path]meta.ChangeOutcome, base meta.Base) error {
-	if r.Base.Own != seq {
-		return nil
-	}
-	next := base
-	if c, ok := special[p]; ok {
-		if c.Path != "" && c.Path != p {
-			e.st.addLineage(p, seq)
-			return nil
-		}
-		if !c.Base.IsNone() {
-			next = c.Base
-		}
-	}
-	if next.Revision == 0 {
-		return fmt.Errorf("outcome of sequence %d names no revision for %q", seq, string(p))
+// version that went to another path, itself or with a directory above it, keeps
+// its sequence: what the user builds on it goes the same way.
+func (e *Engine) rebaseRow(x rebasing, p id.Path, r local.Row) {
+	if r.Base.Own != x.seq {
+		return
 	}
 	old := r
-	r.Base = next
-	b.Put(e.o.ID, p, r, &old)
-	return nil
+	r.Base = x.base
+	for q := p; q != ""; q = q.Dir() {
+		c, ok := x.special[q]
+		if !ok {
+			continue
+		}
+		if c.Kind == meta.Refused {
+			x.b.Delete(e.o.ID, p, old) // not in history: the bytes count as new
+			e.watch.Requeue(p)
+			return
+		}
+		moved := c.Path != "" && c.Path != q || c.BasePath != "" && c.BasePath != q
+		if moved || q != p && (c.Kind == meta.Dropped || c.Kind == meta.Unchanged) {
+			r.Base = meta.Base{}
+		} else if q == p && !c.Base.IsNone() {
+			r.Base = c.Base
+		}
+		break
+	}
+	if r.Base.Revision == 0 {
+		e.st.addLineage(p, x.seq)
+		return
+	}
+	x.b.Put(e.o.ID, p, r, &old)
 }
 
 // refused forgets what was recorded of a refused proposal: the bytes are the
-// user's and not in history, so they must not count as known.
+// user's and not in history, so they must not count as known. They are proposed
+// again; what was deleted or moved away comes back. mu is held.
 func (e *Engine) refused(b *local.Batch, seq id.Sequence, changes []meta.Change, reason string) error {
+	if len(changes) == 0 {
+		return nil // a command of the user's, who is told
+	}
+	e.refusals++
+	e.compareAll = true
+	d := postponed{why: "the cluster refused it: " + reason}
+	if e.refusals > 1 {
+		d.blocked, d.at = d.why, time.Now().Add(retryBlocked)
+	}
 	drop := func(p id.Path, r local.Row) error {
 		if r.Base.Own == seq {
 			b.Delete(e.o.ID, p, r)
-			e.st.block(p, "the cluster refused it: "+reason)
+			e.st.postpone(p, d)
 		}
 		return nil
 	}

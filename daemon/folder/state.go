@@ -1,6 +1,8 @@
 package folder
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +58,8 @@ type state struct {
 	}
 	authors     []id.Node
 	unprotected int64
+	passBegun   uint64        // counts the follower's passes
+	passDone    uint64        // the newest that ended
 	changed     chan struct{} // closed and replaced when anything here changes
 }
 
@@ -127,7 +131,41 @@ func (s *state) settle(p id.Path) {
 	defer s.mu.Unlock()
 	delete(s.later, p)
 	delete(s.blocked, p)
-	delete(s.lineages, p)
+}
+
+// askPass makes what is blocked due now, and returns the number of the first pass
+// that is sure to look at it.
+func (s *state) askPass() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, d := range s.later {
+		if d.blocked != "" {
+			d.at = time.Time{}
+			s.later[p] = d
+		}
+	}
+	return s.passBegun + 1
+}
+
+// beginPass numbers a pass of the follower.
+func (s *state) beginPass() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passBegun++
+	return s.passBegun
+}
+
+func (s *state) endPass(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passDone = n
+	s.bump()
+}
+
+func (s *state) blockedPaths() []id.Path {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.blocked))
 }
 
 // addLineage notes that the record of a path names an own sequence for good.
@@ -137,11 +175,16 @@ func (s *state) addLineage(p id.Path, seq id.Sequence) {
 	s.lineages[p] = seq
 }
 
-// oldestLineage is the oldest sequence so named, 0 if there is none.
-func (s *state) oldestLineage() (low id.Sequence) {
+// oldestLineage is the oldest sequence so named, 0 if there is none. It forgets
+// those that named says are not any more.
+func (s *state) oldestLineage(named func(id.Path, id.Sequence) bool) (low id.Sequence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, seq := range s.lineages {
+	for p, seq := range s.lineages {
+		if !named(p, seq) {
+			delete(s.lineages, p)
+			continue
+		}
 		if low == 0 || seq < low {
 			low = seq
 		}

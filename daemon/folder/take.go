@@ -176,13 +176,16 @@ func (e *Engine) send(p *proposal, all []*found) error {
 		e.lookAgain()
 		return rows.Commit(false)
 	}
-	cmd := meta.CommitCmd{Folder: e.o.ID, Origin: meta.OriginEdit, Changes: changes, Acked: e.acked(p.tx.Sequence())}
+	cmd := meta.CommitCmd{
+		Folder: e.o.ID, Origin: meta.OriginEdit, Changes: changes,
+		Acked: e.acked(p.tx.Sequence()), Seen: e.seen.Base(),
+	}
 	rows := p.rows
 	p.rows = nil
 	if err := p.tx.Commit(rows, cmd); err != nil {
 		return fmt.Errorf("queue %d changes: %w", len(changes), err)
 	}
-	e.underWay(p.tx.Sequence(), changes)
+	e.underWay(p.tx.Sequence(), flight{p.tx.Hash(), changes})
 	now := time.Now()
 	for _, fd := range all {
 		e.trace.MarkAt(fd.path, trace.Queued, now)
@@ -198,7 +201,14 @@ func (e *Engine) acked(next id.Sequence) id.Sequence {
 	for seq := range e.flight {
 		low = min(low, seq)
 	}
-	if l := e.st.oldestLineage(); l != 0 {
+	for seq := range e.awaited {
+		low = min(low, seq)
+	}
+	l := e.st.oldestLineage(func(p id.Path, seq id.Sequence) bool {
+		r, ok, err := e.o.Local.Get(e.o.ID, p)
+		return err != nil || ok && r.Base.Own == seq
+	})
+	if l != 0 {
 		low = min(low, l)
 	}
 	return low - 1
@@ -206,7 +216,7 @@ func (e *Engine) acked(next id.Sequence) id.Sequence {
 
 // proposeOne decides on one path. mu is held.
 func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
-	now, err := f.Lstat(fd.path)
+	now, err := lstat(f, fd.path)
 	if err != nil || !now.Same(fd.disk.Stat) {
 		e.watch.Requeue(fd.path)
 		return nil
@@ -306,6 +316,13 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 		if err := e.deleteBelow(s, p, path); err != nil {
 			return err
 		}
+		if e.st.deferredWithin(path) {
+			// Something below it never was on this disk, so the user cannot have
+			// meant to delete that: the directory comes back for it.
+			e.dropRow(p.rows, path, c.row)
+			e.st.postpone(path, postponed{why: "follow"})
+			return nil
+		}
 		return e.deleteOne(p, path, c)
 	}
 	ch := c.Change
@@ -390,6 +407,7 @@ func (e *Engine) dropRow(b *local.Batch, p id.Path, r local.Row) {
 // txn is a place in the lane: see propose.Tx.
 type txn interface {
 	Sequence() id.Sequence
+	Hash() id.Digest
 	Commit(b *local.Batch, cmd meta.Command) error
 	Abort()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/trace"
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 	"github.com/lockstep-sync/lockstep/watcher"
 )
@@ -69,6 +70,8 @@ func (e *Engine) Wait(ctx context.Context) (id.Revision, error) {
 
 // WaitFor returns when the revision, or a later one, is on the disk.
 func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
+	e.recheckBlocked()
+	pass := e.st.askPass() // what was blocked before may not be any more
 	e.lookAgain()
 	var unreadable []Blocked
 	for _, b := range e.watch.Blocked() {
@@ -79,7 +82,7 @@ func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 	return e.until(ctx, func() (bool, error) {
 		e.st.mu.Lock()
 		defer e.st.mu.Unlock()
-		if e.st.head.Revision < want {
+		if e.st.head.Revision < want || e.st.passDone < pass {
 			return false, nil
 		}
 		blocked := slices.Clone(unreadable)
@@ -100,6 +103,25 @@ func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 		}
 		return !waiting && e.st.onDisk >= want, nil
 	})
+}
+
+// recheckBlocked forgets local paths that could not be read and are gone by now:
+// where nothing was recorded, nobody reports that nothing is there.
+func (e *Engine) recheckBlocked() {
+	paths := e.st.blockedPaths()
+	if len(paths) == 0 {
+		return
+	}
+	f, err := e.openFS()
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for _, p := range paths {
+		if st, err := lstat(f, p); err == nil && st.Kind == vfs.Absent {
+			e.st.unblock(p)
+		}
+	}
 }
 
 // running waits until the engine works, or says why it does not.
@@ -145,6 +167,11 @@ func (e *Engine) Submit(ctx context.Context, cmd meta.Command) (meta.Outcome, er
 	if err != nil {
 		return meta.Outcome{}, err
 	}
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.awaited, seq)
+	}()
 	var out meta.Outcome
 	err = e.until(ctx, func() (bool, error) {
 		v := e.o.Machine.View()
@@ -164,7 +191,8 @@ func (e *Engine) enqueue(cmd meta.Command) (id.Sequence, error) {
 	if err := tx.Commit(e.o.Local.NewBatch(), cmd); err != nil {
 		return 0, err
 	}
-	e.flight[tx.Sequence()] = nil
+	e.flight[tx.Sequence()] = flight{hash: tx.Hash()}
+	e.awaited[tx.Sequence()] = struct{}{}
 	return tx.Sequence(), nil
 }
 
@@ -228,6 +256,7 @@ func (e *Engine) Progress() (head meta.Commit, onDisk id.Revision, err error) {
 
 // Info returns what status shows.
 func (e *Engine) Info() (Info, error) {
+	e.recheckBlocked()
 	v := e.o.Machine.View()
 	head, err := v.Head(e.o.ID)
 	if cerr := v.Close(); err == nil {

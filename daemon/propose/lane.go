@@ -25,6 +25,7 @@ type Lane struct {
 type Tx struct {
 	l    *Lane
 	seq  id.Sequence
+	hash id.Digest
 	done bool
 }
 
@@ -36,6 +37,9 @@ func (l *Lane) Begin() *Tx {
 
 // Sequence is the number that the proposal will have.
 func (t *Tx) Sequence() id.Sequence { return t.seq }
+
+// Hash is the committed proposal's: its outcome names it. Zero before Commit.
+func (t *Tx) Hash() id.Digest { return t.hash }
 
 // Commit encodes the command, adds it to the batch and commits that, durably;
 // then the proposal is on its way. It consumes the batch. After an error the
@@ -51,7 +55,7 @@ func (t *Tx) Commit(b *local.Batch, cmd meta.Command) error {
 	if err := b.Commit(true); err != nil {
 		return err
 	}
-	t.l.last = t.seq
+	t.l.last, t.hash = t.seq, body.Hash
 	select {
 	case t.l.kick <- struct{}{}:
 	default:
@@ -116,6 +120,25 @@ func (l *Lane) run(ctx context.Context) error {
 	}
 }
 
+// errNotTaken is why a proposal that was answered is sent again.
+var errNotTaken = errors.New("not taken")
+
+// refusal tells refusals of the envelope, which leave no outcome, from all other
+// answers: a later session ends this run; a gap, or a membership that the cluster
+// does not know (yet), may mend.
+func refusal(out meta.Outcome) error {
+	if out.Kind != meta.Refused {
+		return nil
+	}
+	switch out.Reason {
+	case meta.ReasonFenced:
+		return ErrFenced
+	case meta.ReasonGap, meta.ReasonNotMember:
+		return fmt.Errorf("%w: %s", errNotTaken, out.Reason)
+	}
+	return nil
+}
+
 // send repeats one proposal until it is answered, by the leader or by this node's
 // own state machine.
 func (l *Lane) send(ctx context.Context, it local.Item) error {
@@ -125,9 +148,12 @@ func (l *Lane) send(ctx context.Context, it local.Item) error {
 	}
 	env := meta.Envelope{Node: l.p.o.Self, Session: l.p.session, Lane: l.folder, Sequence: it.Sequence}
 	for pause := minBackoff; ; pause = min(2*pause, maxBackoff) {
-		_, err := l.p.attempt(ctx, env, body)
+		out, err := l.p.attempt(ctx, env, body)
 		if err == nil {
-			return nil
+			err = refusal(out)
+		}
+		if err == nil || errors.Is(err, ErrFenced) {
+			return err
 		}
 		l.p.log.Debug("propose", "lane", l.folder, "sequence", uint64(it.Sequence), "error", err)
 		if !sleep(ctx, pause, nil) {

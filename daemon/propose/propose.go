@@ -95,7 +95,10 @@ func (p *Proposer) begin(ctx context.Context) error {
 	}
 	env := meta.Envelope{Node: p.o.Self, Session: p.session}
 	for pause := minBackoff; ; pause = min(2*pause, maxBackoff) {
-		_, err := p.attempt(ctx, env, body)
+		out, err := p.attempt(ctx, env, body)
+		if err == nil {
+			err = refusal(out)
+		}
 		if err == nil {
 			close(p.ready)
 			return nil
