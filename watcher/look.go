@@ -76,7 +76,8 @@ func (l *loop) looked(p id.Path, g glance, now time.Time) {
 		}
 	} else if g.Stat.Kind != vfs.Dir {
 		l.w.unblock(p)
-	} else if l.w.isBlocked(p) || g.recorded.Kind == vfs.Dir && g.Stat.Mode != g.recorded.Mode {
+	} else if l.w.isBlocked(p) || g.recorded.Kind == vfs.Dir && g.Stat.Mode != g.recorded.Mode ||
+		g.recorded.Kind != vfs.Dir && g.Stat.Mode&0o500 != 0o500 {
 		l.startScan(p, false, nil) // it may have become readable, or not
 	}
 	if g.same {

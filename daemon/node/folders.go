@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,11 +31,13 @@ type folders struct {
 
 // running is one engine and how to end it.
 type running struct {
-	engine *folder.Engine
-	root   string
-	cancel context.CancelFunc
-	ctx    context.Context
-	done   chan struct{}
+	id      id.Folder
+	options folder.Options
+	engine  *folder.Engine // guarded by folders.mu
+	root    string
+	cancel  context.CancelFunc
+	ctx     context.Context
+	done    chan struct{}
 }
 
 func newFolders(n *Node) *folders {
@@ -57,7 +60,7 @@ func (fs *folders) Run(ctx context.Context) error {
 					ectx, cancel := context.WithCancel(ctx)
 					defer cancel()
 					defer context.AfterFunc(r.ctx, cancel)()
-					_ = r.engine.Run(ectx) // it has logged why, and status says it
+					fs.keep(ectx, r)
 					return nil
 				})
 			}
@@ -75,6 +78,39 @@ func (fs *folders) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// How often a folder that has halted is tried again: a disk may be mounted again,
+// or have space again. Its status says why it halted until it runs.
+const (
+	minRetry = 2 * time.Second
+	maxRetry = time.Minute
+)
+
+// keep runs a folder's engine; when it halts, a new one once the root is there.
+func (fs *folders) keep(ctx context.Context, r *running) {
+	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
+		e := fs.engine(r.id)
+		if e == nil {
+			return // it was removed
+		}
+		_ = e.Run(ctx) // it has logged why it ended, and status says it
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			if folder.CheckRoot(r.root, r.id) == nil {
+				break
+			}
+		}
+		fs.mu.Lock()
+		if fs.live[r.id] == r {
+			r.engine = folder.New(r.options)
+		}
+		fs.mu.Unlock()
+	}
+}
+
 // open starts the engine of a folder.
 func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.Engine, error) {
 	lane, err := fs.n.propose.Lane(f)
@@ -84,11 +120,12 @@ func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.
 	wake, unwatch := fs.n.peers.Watch()
 	rctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	cancel := func() { unwatch(); stop() }
-	e := folder.New(folder.Options{
+	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
 		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Log: fs.n.log,
-	})
-	r := &running{engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
+	}
+	e := folder.New(o)
+	r := &running{id: f, options: o, engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
 	fs.mu.Lock()
 	fs.live[f] = r
 	fs.mu.Unlock()
@@ -164,7 +201,31 @@ func (fs *folders) noteCommitted(ctx context.Context) error {
 		if err := fs.n.local.SetIndex(committedIndex, fs.n.machine.AppliedIndex()); err != nil {
 			return err
 		}
+		if err := fs.dropRemoved(); err != nil {
+			return err
+		}
 	}
+}
+
+// dropRemoved ends the folders that were removed from the whole cluster. The user's
+// files stay.
+func (fs *folders) dropRemoved() error {
+	v := fs.n.machine.View()
+	defer v.Close()
+	for f, e := range fs.all() {
+		rec, ok, err := v.Folder(f)
+		if err != nil {
+			return err
+		}
+		if !ok || !rec.Removed {
+			continue
+		}
+		fs.n.log.Info("the folder was removed from the cluster; its files stay", "folder", rec.Name, "root", e.Root())
+		if err := fs.remove(f, e.Root()); err != nil {
+			fs.n.log.Error("end a removed folder", "folder", rec.Name, "error", err)
+		}
+	}
+	return nil
 }
 
 // caught waits until the log is applied as far as this node ever knew.
@@ -232,8 +293,19 @@ func within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
 }
 
+// errMarked is for a root that belongs to another folder.
+var errMarked = errors.New("is marked as another folder")
+
 // mark writes the marker that says that root is this folder.
 func mark(root string, f id.Folder) error {
+	// Another folder's history must not be mixed with this directory unasked.
+	if data, err := os.ReadFile(folder.MarkerPath(root)); err == nil {
+		if other := strings.TrimSpace(string(data)); other != f.String() {
+			return fmt.Errorf("%s %w (%s); if that folder is no longer kept there, remove %s and add it again", root, errMarked, other, folder.MarkerPath(root))
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read the folder's marker: %w", err)
+	}
 	dir := filepath.Join(root, id.ReservedName)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("mark the folder's root: %w", err)

@@ -82,6 +82,10 @@ func (h home) create() error {
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
 		return fmt.Errorf("make the home: %w", err)
 	}
+	// A home that was there already may be open to others.
+	if err := os.Chmod(string(h), 0o700); err != nil {
+		return fmt.Errorf("close the home to others: %w", err)
+	}
 	if _, err := os.Lstat(h.config()); err == nil {
 		return fmt.Errorf("a node is in %s already; run `lockstep daemon`, or choose another home with --home", h)
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -81,9 +82,13 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	n.peers = peers.New(peers.Options{
 		Transport: n.trans, Backend: backend{n}, Members: n.members, Log: o.Log,
 	})
+	committed, err := n.local.Index(committedIndex)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	n.raft, err = raftnode.Open(raftnode.Options{
 		Dir: h.raft(), Self: n.self, Machine: n.machine, Store: n.metaStore, Stream: n.trans.Raft(),
-		Bootstrap: cfg.First, Online: n.peers.Online, Applied: n.appliedAt, Log: o.Log,
+		Bootstrap: cfg.First, Committed: committed, Online: n.peers.Online, Applied: n.appliedAt, Log: o.Log,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -249,6 +254,9 @@ func (n *Node) openStores() (func() error, error) {
 	n.metaStore = st
 	closers = append(closers, st.Close)
 	if n.machine, err = meta.NewMachine(st, n.log); err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+	if err := os.MkdirAll(n.home.local(), 0o700); err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
 	if n.local, err = local.Open(n.home.local(), local.Options{Log: n.log}); err != nil {

@@ -252,6 +252,25 @@ func TestNodeRuns(t *testing.T) {
 	}
 }
 
+// TestMarkerOfAnotherFolderStays: a directory that is another folder's is not
+// taken over.
+func TestMarkerOfAnotherFolderStays(t *testing.T) {
+	root := t.TempDir()
+	one, two := id.NewFolder(), id.NewFolder()
+	if err := mark(root, one); err != nil {
+		t.Fatal(err)
+	}
+	if err := mark(root, one); err != nil {
+		t.Errorf("the same folder again: %v", err)
+	}
+	if err := mark(root, two); !errors.Is(err, errMarked) {
+		t.Errorf("another folder: %v", err)
+	}
+	if err := folder.CheckRoot(root, one); err != nil {
+		t.Errorf("the marker after the refusal: %v", err)
+	}
+}
+
 func startNode(t *testing.T, ctx context.Context, h string) (end func()) {
 	t.Helper()
 	rctx, stop := context.WithCancel(ctx)

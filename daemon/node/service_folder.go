@@ -151,22 +151,42 @@ func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest
 
 // byName finds a folder of the cluster.
 func (s service) byName(name string) (meta.Folder, error) {
-	v := s.n.machine.View()
-	defer v.Close()
-	rec, ok, err := v.FolderByName(name)
+	rec, ok, err := s.lookUp(name)
 	if err == nil && !ok {
 		err = control.Errorf(control.CodeFailed, "there is no folder %q", name).WithHint("see `lockstep folder ls`")
 	}
 	return rec, err
 }
 
+// lookUp finds a folder by its name. Right after a start the log may not be
+// applied as far as this node knew it: then it waits for that, within bounds,
+// before it says that there is none.
+func (s service) lookUp(name string) (rec meta.Folder, ok bool, err error) {
+	for range 2 {
+		v := s.n.machine.View()
+		rec, ok, err = v.FolderByName(name)
+		err = errors.Join(err, v.Close())
+		if ok || err != nil {
+			return rec, ok, err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), lookUpTime)
+		cerr := s.n.folders.caught(ctx)
+		cancel()
+		if cerr != nil {
+			return rec, false, nil
+		}
+	}
+	return rec, false, nil
+}
+
+// lookUpTime bounds how long a look-up waits for the log: longer than an election.
+const lookUpTime = 8 * time.Second
+
 // target finds the folder and the path that the user named. The engine is nil
 // where this node does not keep the folder.
 func (s service) target(t control.Target) (meta.Folder, *folder.Engine, id.Path, error) {
 	if t.Folder != "" {
-		v := s.n.machine.View()
-		defer v.Close()
-		rec, ok, err := v.FolderByName(t.Folder)
+		rec, ok, err := s.lookUp(t.Folder)
 		if err != nil {
 			return rec, nil, "", err
 		}

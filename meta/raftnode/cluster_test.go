@@ -77,6 +77,8 @@ type host struct {
 	ran   chan error
 	// ctx ends the node's Run.
 	cancel context.CancelFunc
+	// committed is what the host remembers as committed when it opens.
+	committed uint64
 }
 
 // cluster is several hosts in one bubble of virtual time.
@@ -141,7 +143,7 @@ func (c *cluster) open(h *host) error {
 	}
 	_, trans := raft.NewInmemTransport(serverAddress(h.id))
 	o := Options{
-		Dir: "home/raft", Self: h.id, Store: st, Transport: trans, Bootstrap: h == c.hosts[0],
+		Dir: "home/raft", Self: h.id, Store: st, Transport: trans, Bootstrap: h == c.hosts[0], Committed: h.committed,
 		Online: c.online, Timings: c.tim, Log: testLog(),
 		fs: h.fs, logs: func() (logBackend, error) { return h.log, nil },
 	}

@@ -89,6 +89,10 @@ type Options struct {
 	Bootstrap bool
 	// Online reports whether a member answers now. Required.
 	Online func(id.Node) bool
+	// Committed is the highest log index that this node knew to be committed when it
+	// stopped, 0 if it does not know: what is in its log up to there is applied
+	// before raft runs.
+	Committed uint64
 	// Applied returns the last applied index that a member reported. Optional: with
 	// it, a member gets a vote only when it has nearly caught up.
 	Applied func(id.Node) uint64

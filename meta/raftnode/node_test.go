@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 func TestSoleVoterStandsAtOnceAndRestarts(t *testing.T) {
@@ -173,6 +175,43 @@ func TestReplayAfterCrashWithoutFlush(t *testing.T) {
 			if err := errors.Join(h.node.Close(), h.store.Close()); err != nil {
 				t.Fatal(err)
 			}
+			h.node = nil
+		}
+		c.startAll()
+		c.agreeContent(want)
+	})
+}
+
+// TestKnownCommitsNeedNoLeader: what a node knew to be committed is in its state
+// right after a crash that lost everything unflushed, with nobody else there; and
+// the rest comes when the others are back.
+func TestKnownCommitsNeedNoLeader(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		want := texts("x", 100) // several batches
+		for _, s := range want {
+			c.propose(a, textBody(s, 1))
+		}
+		c.agreeContent(want)
+		h := c.hosts[2]
+		known := h.m.AppliedIndex()
+		for _, h := range c.hosts {
+			c.crash(h)
+		}
+		for _, committed := range []uint64{0, known / 2, known, known + 1000} {
+			h.committed = committed
+			if err := c.open(h); err != nil {
+				t.Fatal(err)
+			}
+			got, at := len(content(h)), h.m.AppliedIndex()
+			if committed >= known && got != len(want) || committed == 0 && got >= len(want) || committed == known/2 && at < committed {
+				t.Errorf("known %d of %d: %d of %d texts, applied %d", committed, known, got, len(want), at)
+			}
+			if err := h.node.Close(); err != nil {
+				t.Fatal(err)
+			}
+			h.fs = h.fs.CrashClone(vfs.CrashCloneCfg{})
+			_ = h.store.Close()
 			h.node = nil
 		}
 		c.startAll()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-sync/lockstep/meta"
 )
 
 var (
@@ -94,5 +96,35 @@ func (n *Node) reconcileState() error {
 		return fmt.Errorf("%w: newest snapshot is of %d, log begins at %d", ErrLogGap, newest, first)
 	}
 	n.fsm.flushedTo(applied)
+	return n.replayCommitted(last)
+}
+
+// replayBatch bounds the entries of one replayed batch: at 256 KiB each, 8 MiB.
+const replayBatch = 32
+
+// replayCommitted applies, before raft runs, the entries that this node knew to be
+// committed when it stopped. The store lost what was not flushed; raft would hand
+// them out again only when a leader says that they are committed, and until then
+// a node that is cut off would know an older state than its disk was brought to.
+// A committed entry is never replaced in the log, so this is safe.
+func (n *Node) replayCommitted(last uint64) error {
+	to := min(n.o.Committed, last)
+	for next := n.m.AppliedIndex() + 1; next <= to; {
+		var batch []meta.IndexedEntry
+		for ; next <= to && len(batch) < replayBatch; next++ {
+			var l raft.Log
+			if err := n.disk.GetLog(next, &l); err != nil {
+				return fmt.Errorf("replay log entry %d: %w", next, err)
+			}
+			e := meta.IndexedEntry{Index: next}
+			if l.Type == raft.LogCommand {
+				e.Data = l.Data
+			}
+			batch = append(batch, e)
+		}
+		if err := n.m.ApplyBatch(batch); err != nil {
+			return fmt.Errorf("replay log entries up to %d: %w", next-1, err)
+		}
+	}
 	return nil
 }
