@@ -165,7 +165,7 @@ func (e *Engine) undecided(p id.Path, c choice) {
 		}
 		e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
 	default:
-		e.st.postpone(p, postponed{why: "outcome"})
+		e.st.postpone(p, postponed{why: whyOutcome})
 	}
 }
 

@@ -344,3 +344,18 @@ func TestLargeFile(t *testing.T) {
 		t.Errorf("%v %v", in.Blocked, err)
 	}
 }
+
+// TestRenameOfWhatIsUnderWay: a directory that was proposed and is renamed before
+// the outcome is known.
+func TestRenameOfWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a := c.nodes[0]
+	a.set(true, false)
+	a.write("d/c/b", "1")
+	a.captured()
+	a.rename("d/c", "b")
+	a.captured()
+	c.done()
+	a.gone("d/c")
+}

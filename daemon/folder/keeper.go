@@ -111,7 +111,7 @@ func (k keeper) Returned(ctx context.Context, kept materialize.Kept, h vfs.Handl
 	}}
 	e.log.Info("a change that raced with the sync was given back as a version", "path", kept.Path)
 	// The row of the path names what took its place: compare it after the outcome.
-	e.st.postpone(kept.Path, postponed{why: "outcome"})
+	e.st.postpone(kept.Path, postponed{why: whyOutcome})
 	return e.send(p, nil)
 }
 

@@ -77,7 +77,7 @@ func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.O
 		return e.refused(b, seq, changes, out.Reason)
 	}
 	e.refusals = 0
-	r := rebasing{b: b, seq: seq, base: meta.Base{Revision: out.Revision, Hash: out.Hash}, special: make(map[id.Path]meta.ChangeOutcome, len(out.Changes))}
+	r := rebasing{b: b, end: end, seq: seq, base: meta.Base{Revision: out.Revision, Hash: out.Hash}, special: make(map[id.Path]meta.ChangeOutcome, len(out.Changes))}
 	for _, c := range out.Changes {
 		r.special[c.Proposed] = c
 		end.look = append(end.look, c.Proposed)
@@ -117,6 +117,7 @@ func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.O
 // rebasing is what rebaseRow needs of one outcome.
 type rebasing struct {
 	b       *local.Batch
+	end     *ended
 	seq     id.Sequence
 	base    meta.Base // of what was accepted as proposed
 	special map[id.Path]meta.ChangeOutcome
@@ -151,6 +152,7 @@ func (e *Engine) rebaseRow(x rebasing, p id.Path, r local.Row) {
 	}
 	if r.Base.Revision == 0 {
 		e.st.addLineage(p, x.seq)
+		x.end.look = append(x.end.look, p)
 		return
 	}
 	x.b.Put(e.o.ID, p, r, &old)

@@ -31,6 +31,9 @@ const (
 	StateHalted        Phase = "halted"
 )
 
+// whyOutcome is the reason of a path that waits for an own proposal's outcome.
+const whyOutcome = "outcome"
+
 // postponed is a path whose head is not on the disk yet.
 type postponed struct {
 	why     string
@@ -202,6 +205,24 @@ func (s *state) deferredWithin(dir id.Path) bool {
 	}
 	for p := range s.blocked {
 		if p.Within(dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// lackedBelow reports whether something below dir never came to this disk, or
+// cannot be read. What waits for an own outcome was there.
+func (s *state) lackedBelow(dir id.Path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, d := range s.later {
+		if d.why != whyOutcome && p.Below(dir) {
+			return true
+		}
+	}
+	for p := range s.blocked {
+		if p.Below(dir) {
 			return true
 		}
 	}

@@ -276,7 +276,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 		if c.Why == reconcile.ForHash {
 			e.watch.Requeue(fd.path)
 		} else if c.Why == reconcile.ForOutcome || c.Why == reconcile.ForLog {
-			e.st.postpone(fd.path, postponed{why: "outcome"})
+			e.st.postpone(fd.path, postponed{why: whyOutcome})
 		}
 	}
 	return nil
@@ -316,11 +316,12 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 		if err := e.deleteBelow(s, p, path); err != nil {
 			return err
 		}
-		if e.st.deferredWithin(path) {
+		if e.st.lackedBelow(path) {
 			// Something below it never was on this disk, so the user cannot have
 			// meant to delete that: the directory comes back for it.
 			e.dropRow(p.rows, path, c.row)
 			e.st.postpone(path, postponed{why: "follow"})
+			e.lookAgain()
 			return nil
 		}
 		return e.deleteOne(p, path, c)
@@ -392,7 +393,7 @@ func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 		e.st.postpone(path, postponed{why: "follow"})
 		e.lookAgain()
 	case reconcile.Wait:
-		e.st.postpone(path, postponed{why: "outcome"})
+		e.st.postpone(path, postponed{why: whyOutcome})
 	}
 	return nil
 }

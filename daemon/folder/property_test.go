@@ -1,0 +1,134 @@
+package folder
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// user does random things on one node's disk.
+type user struct {
+	n     *node
+	rng   *rand.Rand
+	count *int
+	texts map[string]bool // what was written and captured
+	fresh []string        // paths written since the last capture
+}
+
+func (u *user) name() string { return string(rune('a' + u.rng.IntN(4))) }
+
+func (u *user) path() string {
+	p := u.name()
+	for range u.rng.IntN(3) {
+		p = filepath.Join(p, u.name())
+	}
+	return p
+}
+
+// act does one thing; many fail, for lack of what they need.
+func (u *user) act() string {
+	p, q := u.path(), u.path()
+	at, to := u.n.path(p), u.n.path(q)
+	switch u.rng.IntN(12) {
+	case 0, 1, 2, 3, 4:
+		*u.count++
+		text := fmt.Sprintf("%d by %s", *u.count, filepath.Base(u.n.root))
+		_ = os.MkdirAll(filepath.Dir(at), 0o755)
+		if os.WriteFile(at, []byte(text), 0o644) == nil {
+			u.fresh = append(u.fresh, p)
+		}
+		return "write " + p + " " + text
+	case 5:
+		return fmt.Sprint("mkdir ", p, os.MkdirAll(at, 0o755))
+	case 6, 7, 8:
+		return fmt.Sprint("rename ", p, " ", q, os.Rename(at, to))
+	case 9:
+		return fmt.Sprint("remove ", p, os.RemoveAll(at))
+	case 10:
+		return fmt.Sprint("chmod ", p, os.Chmod(at, 0o700))
+	default:
+		return fmt.Sprint("symlink ", p, os.Symlink(q, at))
+	}
+}
+
+// capture waits until the node has taken what is on its disk, and notes the bytes
+// that may not be lost from then on: those that it found there.
+func (u *user) capture() {
+	for _, p := range u.fresh {
+		in, err := os.Lstat(u.n.path(p))
+		if b, rerr := os.ReadFile(u.n.path(p)); err == nil && rerr == nil && in.Mode().IsRegular() {
+			u.texts[string(b)] = true
+		}
+	}
+	u.fresh = nil
+	u.n.captured()
+}
+
+func randomRun(t *rapid.T, dir string, nodes, writers int) {
+	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+	c := newCluster(t, dir, nodes).start()
+	defer c.close()
+	count, texts := 0, make(map[string]bool)
+	var users []*user
+	for _, n := range c.nodes[:writers] {
+		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts})
+	}
+	steps := rapid.IntRange(5, 40).Draw(t, "steps")
+	for range steps {
+		u := users[rng.IntN(len(users))]
+		switch k := rng.IntN(20); {
+		case k < 12:
+			t.Logf("%s: %s", filepath.Base(u.n.root), u.act())
+		case k < 15:
+			u.capture()
+			t.Logf("%s: capture", filepath.Base(u.n.root))
+		case k == 15:
+			u.capture()
+			u.n.restart()
+			t.Logf("%s: restart", filepath.Base(u.n.root))
+		case k == 16:
+			n := c.nodes[rng.IntN(nodes)]
+			n.step()
+			t.Logf("%s: step", filepath.Base(n.root))
+		default:
+			n := c.nodes[rng.IntN(nodes)]
+			cut, held := rng.IntN(3) == 0, rng.IntN(3) == 0
+			n.set(cut, held)
+			t.Logf("%s: cut %v held %v", filepath.Base(n.root), cut, held)
+		}
+	}
+	for _, u := range users {
+		u.capture()
+	}
+	c.done()
+	for text := range texts {
+		c.inHistory(text)
+	}
+	if writers == 1 {
+		c.conflicts(0)
+	}
+}
+
+// TestRandomEdits: whatever users do on one or several nodes, with deliveries,
+// partitions and restarts in between: all disks end equal, what was captured is in
+// history, a second run does nothing, and one writer alone makes no conflict.
+func TestRandomEdits(t *testing.T) {
+	t.Parallel()
+	for _, k := range []struct{ nodes, writers int }{{2, 1}, {2, 2}, {3, 3}} {
+		t.Run(fmt.Sprintf("%d of %d write", k.writers, k.nodes), func(t *testing.T) {
+			t.Parallel()
+			base := t.TempDir()
+			rapid.Check(t, func(rt *rapid.T) {
+				dir, err := os.MkdirTemp(base, "")
+				if err != nil {
+					rt.Fatalf("%v", err)
+				}
+				randomRun(rt, dir, k.nodes, k.writers)
+			})
+		})
+	}
+}
