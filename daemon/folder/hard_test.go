@@ -11,7 +11,8 @@ import (
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
-// TestReceiverEditsAtOnce: both edit, in each combination of what and when.
+// TestConflictAndFurtherEdits: however long a node was offline, its edits of one file
+// are one lineage: one copy, one record.
 func TestConflictAndFurtherEdits(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
@@ -77,6 +78,9 @@ func TestBothSides(t *testing.T) {
 		for _, how := range []string{"first", "second", "held"} {
 			t.Run(k.name+"/"+how, func(t *testing.T) {
 				t.Parallel()
+				if strings.Contains(k.name, "director") || strings.HasPrefix(k.name, "rename") {
+					renamesDirectories(t)
+				}
 				c := startCluster(t, 2)
 				a, b := c.nodes[0], c.nodes[1]
 				a.write("d/f", "base")
@@ -109,6 +113,7 @@ func TestBothSides(t *testing.T) {
 // TestRestart: what was queued, or sent and not applied here, survives a restart.
 func TestRestart(t *testing.T) {
 	t.Parallel()
+	renamesDirectories(t)
 	for _, how := range []string{"queued", "unapplied"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -295,7 +300,7 @@ func TestBlockedPathThatGoes(t *testing.T) {
 	c.done()
 }
 
-// TestHistoryIsOfAnotherCluster: a clean file whose record no history holds is
+// TestForeignRecord: a clean file whose record no history holds is
 // proposed anew instead of waiting for ever.
 func TestForeignRecord(t *testing.T) {
 	t.Parallel()
@@ -321,7 +326,7 @@ func TestForeignRecord(t *testing.T) {
 	b.has("f", "0")
 }
 
-// TestLargeFileChangedBeforeItIsPacked: a version that was committed by location and
+// TestLargeFile: a version that was committed by location and
 // is gone holds up nothing once there is a newer one.
 func TestLargeFile(t *testing.T) {
 	t.Parallel()
@@ -349,6 +354,7 @@ func TestLargeFile(t *testing.T) {
 // the outcome is known.
 func TestRenameOfWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
+	renamesDirectories(t)
 	c := startCluster(t, 2)
 	a := c.nodes[0]
 	a.set(true, false)
