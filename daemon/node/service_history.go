@@ -23,7 +23,7 @@ func revision(v *meta.View, f meta.Folder, r control.Rev) (meta.Commit, error) {
 	if err != nil {
 		return head, err
 	}
-	want := head.Revision
+	var want id.Revision
 	switch r.Kind {
 	case control.RevNumber:
 		want = id.Revision(r.Number)
