@@ -80,10 +80,10 @@ func (f *fakeNotifier) event(e event) {
 	}
 }
 
+// overflow waits until somebody reads.
 func (f *fakeNotifier) overflow() {
-	f.mu.Lock()
-	to := f.passedOn
-	f.mu.Unlock()
+	to := <-f.to
+	f.to <- to
 	to.overflow()
 }
 

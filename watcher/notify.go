@@ -3,6 +3,7 @@ package watcher
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 
 	"github.com/fsnotify/fsnotify"
@@ -34,7 +35,21 @@ var errTableFull = errors.New("the system's table of watches is full (on Linux r
 const eventBuffer = 1024
 
 // fsNotify is fsnotify.
-type fsNotify struct{ w *fsnotify.Watcher }
+//
+// Of one directory under two paths (it was renamed, and found at the new one before
+// the event of the old one was read) the library keeps the old path as an alias of a
+// watch: removing both panics, and a new directory at the old path takes the watch away
+// from the renamed one, silently. So the old path is removed before the new one is added.
+type fsNotify struct {
+	w *fsnotify.Watcher
+
+	mu sync.Mutex
+	at map[inode]string // guarded by mu: the path under which a directory is watched
+	of map[string]inode // guarded by mu: the reverse
+}
+
+// inode names a directory whatever its path.
+type inode struct{ dev, ino uint64 }
 
 func newFSNotify() (notifier, error) {
 	w, err := fsnotify.NewBufferedWatcher(eventBuffer)
@@ -44,10 +59,22 @@ func newFSNotify() (notifier, error) {
 		}
 		return nil, err
 	}
-	return fsNotify{w}, nil
+	return &fsNotify{w: w, at: make(map[inode]string), of: make(map[string]inode)}, nil
 }
 
-func (n fsNotify) Add(dir string) error {
+func (n *fsNotify) Add(dir string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i, ok := inodeOf(dir); ok {
+		if old := n.at[i]; old != "" && old != dir {
+			_ = n.w.Remove(old) // gone already where its event was read
+			delete(n.of, old)
+		}
+		if was, ok := n.of[dir]; ok && was != i && n.at[was] == dir {
+			delete(n.at, was)
+		}
+		n.at[i], n.of[dir] = dir, i
+	}
 	err := n.w.Add(dir)
 	if errors.Is(err, syscall.ENOSPC) {
 		return errTableFull
@@ -55,9 +82,24 @@ func (n fsNotify) Add(dir string) error {
 	return err
 }
 
-func (n fsNotify) Remove(dir string) error { return n.w.Remove(dir) }
+func (n *fsNotify) Remove(dir string) (err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i, ok := n.of[dir]; ok {
+		delete(n.of, dir)
+		if n.at[i] == dir {
+			delete(n.at, i)
+		}
+	}
+	defer func() {
+		if r := recover(); r != nil { // an alias after all: the library holds no lock by then
+			err = fmt.Errorf("remove the watch of %q: %v", dir, r)
+		}
+	}()
+	return n.w.Remove(dir)
+}
 
-func (n fsNotify) Watched(dir string) bool {
+func (n *fsNotify) Watched(dir string) bool {
 	for _, d := range n.w.WatchList() {
 		if d == dir {
 			return true
@@ -66,9 +108,9 @@ func (n fsNotify) Watched(dir string) bool {
 	return false
 }
 
-func (n fsNotify) Close() error { return n.w.Close() }
+func (n *fsNotify) Close() error { return n.w.Close() }
 
-func (n fsNotify) Read(to sink) {
+func (n *fsNotify) Read(to sink) {
 	events, errs := n.w.Events, n.w.Errors
 	for events != nil || errs != nil {
 		select {

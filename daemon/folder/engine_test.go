@@ -1,7 +1,6 @@
 package folder
 
 import (
-	"strings"
 	"testing"
 )
 
@@ -13,9 +12,6 @@ func TestOneWriter(t *testing.T) {
 		for _, how := range []string{"at once", "step by step", "offline", "held"} {
 			t.Run(k.name+"/"+how, func(t *testing.T) {
 				t.Parallel()
-				if strings.Contains(k.name, "director") {
-					renamesDirectories(t)
-				}
 				c := startCluster(t, 2)
 				a := c.nodes[0]
 				k.before(a)

@@ -78,9 +78,6 @@ func TestBothSides(t *testing.T) {
 		for _, how := range []string{"first", "second", "held"} {
 			t.Run(k.name+"/"+how, func(t *testing.T) {
 				t.Parallel()
-				if strings.Contains(k.name, "director") || strings.HasPrefix(k.name, "rename") {
-					renamesDirectories(t)
-				}
 				c := startCluster(t, 2)
 				a, b := c.nodes[0], c.nodes[1]
 				a.write("d/f", "base")
@@ -113,7 +110,6 @@ func TestBothSides(t *testing.T) {
 // TestRestart: what was queued, or sent and not applied here, survives a restart.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	renamesDirectories(t)
 	for _, how := range []string{"queued", "unapplied"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -354,7 +350,6 @@ func TestLargeFile(t *testing.T) {
 // the outcome is known.
 func TestRenameOfWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
-	renamesDirectories(t)
 	c := startCluster(t, 2)
 	a := c.nodes[0]
 	a.set(true, false)

@@ -357,17 +357,6 @@ func (c *cluster) close() {
 	}
 }
 
-// renamesDirectories is called by tests that rename directories again and again.
-// fsnotify keeps a directory that was found at two paths under both: removing both
-// watches panics, and takes the process along. Until package watcher keeps it from
-// that, these run only when asked for.
-func renamesDirectories(t *testing.T) {
-	t.Helper()
-	if os.Getenv("LOCKSTEP_LONG") == "" {
-		t.Skip("SKIPPED: a watch under two paths would crash the process; set LOCKSTEP_LONG=1 to run")
-	}
-}
-
 // startCluster makes and starts n nodes for one test.
 func startCluster(t *testing.T, n int) *cluster {
 	t.Helper()

@@ -118,7 +118,6 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 // history, a second run does nothing, and one writer alone makes no conflict.
 func TestRandomEdits(t *testing.T) {
 	t.Parallel()
-	renamesDirectories(t)
 	for _, k := range []struct{ nodes, writers int }{{2, 1}, {2, 2}, {3, 3}} {
 		t.Run(fmt.Sprintf("%d of %d write", k.writers, k.nodes), func(t *testing.T) {
 			t.Parallel()
