@@ -67,6 +67,7 @@ func TestBothSides(t *testing.T) {
 		{"two renames of a file", func(n *node) { n.rename("d/f", "x") }, func(n *node) { n.rename("d/f", "y") }, []string{"base"}},
 		{"two renames of a directory", func(n *node) { n.rename("d", "x"); n.write("x/f", "a") }, func(n *node) { n.rename("d", "y"); n.write("y/f", "b") }, []string{"a", "b"}},
 		{"renames to one name", func(n *node) { n.rename("d", "x") }, func(n *node) { n.rename("h", "x"); n.write("x/f", "b") }, []string{"b"}},
+		{"directories renamed into each other", func(n *node) { n.rename("d", "h/d") }, func(n *node) { n.rename("h", "d/h") }, []string{"base"}},
 		{"file against directory", func(n *node) { n.write("x", "a") }, func(n *node) { n.write("x/f", "b"); n.write("x/g/h", "b2") }, []string{"a", "b", "b2"}},
 		{"directory replaced against edits in it", func(n *node) { n.remove("d"); n.write("d", "a") }, func(n *node) { n.write("d/f", "b") }, []string{"a", "b"}},
 		{"symlink against directory", func(n *node) { n.remove("d"); n.symlink("h", "d") }, func(n *node) { n.write("d/f", "b"); n.write("d/n/g", "b2") }, []string{"b", "b2"}},

@@ -103,6 +103,11 @@ func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.O
 		if c.Op != meta.OpMove {
 			continue
 		}
+		if len(out.Changes) > 0 {
+			// A directory's move that did not happen as proposed leaves everything
+			// below it elsewhere than on this disk: compare it all.
+			e.compareAll = true
+		}
 		err = e.o.Local.Below(e.o.ID, c.Path, func(p id.Path, row local.Row) error {
 			e.rebaseRow(r, p, row)
 			return nil

@@ -212,12 +212,13 @@ func (s *state) deferredWithin(dir id.Path) bool {
 }
 
 // lackedBelow reports whether something below dir never came to this disk, or
-// cannot be read. What waits for an own outcome was there.
-func (s *state) lackedBelow(dir id.Path) bool {
+// cannot be read. What waits for an own outcome was there, and so was what is in
+// gone: its record says so.
+func (s *state) lackedBelow(dir id.Path, gone map[id.Path]bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p, d := range s.later {
-		if d.why != whyOutcome && p.Below(dir) {
+		if d.why != whyOutcome && p.Below(dir) && !gone[p] {
 			return true
 		}
 	}

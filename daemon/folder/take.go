@@ -316,7 +316,7 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 		if err := e.deleteBelow(s, p, path); err != nil {
 			return err
 		}
-		if e.st.lackedBelow(path) {
+		if e.st.lackedBelow(path, p.handled) {
 			// Something below it never was on this disk, so the user cannot have
 			// meant to delete that: the directory comes back for it.
 			e.dropRow(p.rows, path, c.row)

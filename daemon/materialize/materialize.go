@@ -163,7 +163,8 @@ type Options struct {
 	Keeper  Keeper
 	Log     *slog.Logger     // nil: discarded
 	Now     func() time.Time // nil: time.Now
-	// Reserve is the space in bytes that staging leaves free. 0: 64 MiB.
+	// Reserve is the space in bytes that staging leaves free, or a tenth of what is
+	// free where that is less. 0: 64 MiB.
 	Reserve uint64
 	// Workers fill files at the same time. 0: 3.
 	Workers int

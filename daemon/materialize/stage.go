@@ -95,8 +95,11 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 	if err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	if need > 0 && free < need+x.opts.Reserve {
-		return nil, &NoSpaceError{Need: need, Free: free, Keep: x.opts.Reserve}
+	// On a small or nearly full disk a tenth of what is free is reserve enough: a
+	// directory or a small file must still get through.
+	keep := min(x.opts.Reserve, free/10)
+	if need > 0 && free < need+keep {
+		return nil, &NoSpaceError{Need: need, Free: free, Keep: keep}
 	}
 	s.dir = tmpDir + "/" + planPrefix + id.Path(randomName())
 	if err := x.stageAll(ctx, fsys, s); err != nil {
