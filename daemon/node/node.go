@@ -18,6 +18,7 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/peers"
 	"github.com/lockstep-sync/lockstep/daemon/propose"
 	"github.com/lockstep-sync/lockstep/daemon/transport"
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 	"github.com/lockstep-sync/lockstep/meta/raftnode"
@@ -48,6 +49,9 @@ type Node struct {
 // run runs a node. It reads as a list: lock, config, stores, network, raft,
 // peers, folders, control socket last; the end is the reverse.
 func run(ctx context.Context, h home, o RunOptions) (err error) {
+	if err := failpoint.Check(); err != nil {
+		return err // a misspelt one must not be silent
+	}
 	release, err := h.lockIfThere()
 	if err != nil {
 		return err
