@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 type rootFS struct {
 	root *os.Root
 	dev  uint64
+	// renames makes a rename of several steps one to the others of this FS.
+	renames sync.Mutex
 }
 
 var _ FS = (*rootFS)(nil)

@@ -22,6 +22,9 @@ func (r *rootFS) Rename(from, to id.Path, m RenameMode) error {
 	if err := checkFor("rename", to); err != nil {
 		return err
 	}
+	// Two links that are made and removed crosswise could leave a file at two paths.
+	r.renames.Lock()
+	defer r.renames.Unlock()
 	return r.in("rename", from, func(src *os.Root, name string) error {
 		fi, err := src.Lstat(name)
 		if err != nil {
