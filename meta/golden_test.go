@@ -4,48 +4,15 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares lines with testdata/name.
-func golden(t *testing.T, name string, lines []string) []string {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-	for i := range max(len(want), len(lines)) {
-		var g, w string
-		if i < len(lines) {
-			g = lines[i]
-		}
-		if i < len(want) {
-			w = want[i]
-		}
-		if g != w {
-			t.Fatalf("%s, line %d:\n%s\nwant:\n%s", path, i+1, g, w)
-		}
-	}
-	return want
-}
 
 func goldenCommands() []Command {
 	h := id.Sum([]byte("x"))
@@ -81,7 +48,7 @@ func TestGoldenCommands(t *testing.T) {
 		}
 		lines = append(lines, fmt.Sprintf("%T %x", c, raw))
 	}
-	for i, l := range golden(t, "commands.txt", lines) {
+	for i, l := range golden.Lines(t, "commands.txt", lines) {
 		_, h, _ := strings.Cut(l, " ")
 		raw, err := hex.DecodeString(h)
 		if err != nil {
@@ -109,16 +76,7 @@ func TestGoldenBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join("testdata", "body.bin")
-	if *update {
-		if err := os.WriteFile(path, b.Marshal(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := golden.Stored(t, "body.bin", b.Marshal())
 	if b, err = UnmarshalBody(data); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +100,7 @@ func TestGoldenLogEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "entry.txt", []string{fmt.Sprintf("%x", es[0])})
+	golden.Lines(t, "entry.txt", []string{fmt.Sprintf("%x", es[0])})
 	e, err := decodeLogEntry(es[0])
 	if err != nil || e.env != env || e.time != 1_800_000_000_000_000_007 || e.hash != b.Hash || e.part != 0 || e.parts != 1 || !bytes.Equal(e.data, b.Parts[0]) {
 		t.Fatalf("%+v %v", e, err)
@@ -172,7 +130,7 @@ func TestGoldenStore(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "store.txt", lines)
+	golden.Lines(t, "store.txt", lines)
 }
 
 func TestUnknownStopsTheNode(t *testing.T) {

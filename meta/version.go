@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/lockstep-sync/lockstep/internal/fields"
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
@@ -65,8 +66,7 @@ func (v version) encode() []byte {
 	}
 	for _, s := range []string{v.Entry.Target, string(v.From), string(v.To)} {
 		if s != "" {
-			b = binary.AppendUvarint(b, uint64(len(s)))
-			b = append(b, s...)
+			b = fields.AppendText(b, s)
 		}
 	}
 	return b
@@ -83,74 +83,27 @@ func decodeVersion(p id.Path, r id.Revision, b []byte) (version, error) {
 	flags := b[1]
 	v := version{Version: Version{Path: p, Revision: r}, moved: flags&flagMoved != 0, unseen: flags&flagUnseen != 0, copied: flags&flagCopied != 0}
 	v.Entry.Kind = Kind(b[2])
-	d := decoder{b: b[3:]}
-	v.Entry.Mode = uint32(d.uvarint())
-	v.Entry.MTime = d.varint()
-	v.Entry.Size = d.varint()
+	d := fields.NewReader(b[3:])
+	v.Entry.Mode = uint32(d.Uvarint())
+	v.Entry.MTime = d.Varint()
+	v.Entry.Size = d.Varint()
 	if flags&flagContent != 0 {
-		copy(v.Entry.Content[:], d.take(32))
+		d.Copy(v.Entry.Content[:])
 	}
 	if flags&flagManifest != 0 {
-		copy(v.Entry.Manifest[:], d.take(32))
+		d.Copy(v.Entry.Manifest[:])
 	}
 	if flags&flagTarget != 0 {
-		v.Entry.Target = string(d.text())
+		v.Entry.Target = d.Text(id.MaxPath)
 	}
 	if flags&flagFrom != 0 {
-		v.From = id.Path(d.text())
+		v.From = id.Path(d.Text(id.MaxPath))
 	}
 	if flags&flagTo != 0 {
-		v.To = id.Path(d.text())
+		v.To = id.Path(d.Text(id.MaxPath))
 	}
-	if d.bad || len(d.b) != 0 || v.Entry.Kind > Symlink {
+	if !d.Done() || v.Entry.Kind > Symlink {
 		return version{}, fmt.Errorf("%w: version row of %d bytes", ErrDamaged, len(b))
 	}
 	return v, nil
-}
-
-// decoder reads fields off a slice; after the first that does not fit, bad is set
-// and every read gives zero.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) take(n int) []byte {
-	if d.bad || n > len(d.b) {
-		d.bad = true
-		return nil
-	}
-	v := d.b[:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if d.bad || n <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if d.bad || n <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-// text reads a length and that many bytes, at most a path's.
-func (d *decoder) text() []byte {
-	n := d.uvarint()
-	if n > id.MaxPath {
-		d.bad = true
-		return nil
-	}
-	return d.take(int(n))
 }

@@ -3,41 +3,18 @@ package join
 import (
 	"bytes"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares got with testdata/name and returns what is stored there.
-func golden(t *testing.T, name, got string) string {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Fatalf("%s: the format has changed; got\n%s\nwant\n%s", path, got, want)
-	}
-	return string(want)
-}
 
 // TestGoldenTokenText holds a whole token, its checksum included.
 func TestGoldenTokenText(t *testing.T) {
 	t.Parallel()
-	text := strings.TrimSpace(golden(t, "token.golden", sampleToken().String()+"\n"))
+	text := strings.TrimSpace(golden.Text(t, "token.golden", sampleToken().String()+"\n"))
 	got, err := ParseToken(text)
 	if err != nil || !reflect.DeepEqual(got, sampleToken()) {
 		t.Fatalf("got %+v, %v", got, err)
@@ -68,7 +45,7 @@ func TestGoldenRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := b.Next(4)
-	stored := strings.TrimSuffix(golden(t, "request.golden", b.String()+"\n"), "\n")
+	stored := strings.TrimSuffix(golden.Text(t, "request.golden", b.String()+"\n"), "\n")
 	if n := len(stored); !bytes.Equal(head, []byte{0, 0, byte(n >> 8), byte(n)}) {
 		t.Errorf("length %x before %d bytes", head, n)
 	}

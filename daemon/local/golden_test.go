@@ -4,39 +4,15 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares lines with testdata/name and returns what is stored there.
-func golden(t *testing.T, name string, lines []string) []string {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	got := strings.Join(lines, "\n") + "\n"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Fatalf("%s: the format has changed; got\n%swant\n%s", path, got, want)
-	}
-	return strings.Split(strings.TrimSuffix(string(want), "\n"), "\n")
-}
 
 var (
 	goldenFolder = id.Folder{0xf0, 1, 15: 0xff}
@@ -61,7 +37,7 @@ func TestGoldenRows(t *testing.T) {
 	for _, r := range goldenRows {
 		lines = append(lines, hex.EncodeToString(r.encode()))
 	}
-	for i, line := range golden(t, "rows.golden", lines) {
+	for i, line := range golden.Lines(t, "rows.golden", lines) {
 		b, err := hex.DecodeString(line)
 		if err != nil {
 			t.Fatal(err)
@@ -129,7 +105,7 @@ func TestGoldenStore(t *testing.T) {
 
 	old := open(t)
 	raw := old.kv.NewBatch()
-	for _, line := range golden(t, "store.golden", dump(t, d)) {
+	for _, line := range golden.Lines(t, "store.golden", dump(t, d)) {
 		k, v, _ := strings.Cut(line, " ")
 		key, err := hex.DecodeString(k)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/lockstep-sync/lockstep/internal/fields"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -63,8 +64,7 @@ func (r Row) encode() []byte {
 	if flags&2 != 0 {
 		b = append(b, r.Entry.Manifest[:]...)
 	}
-	b = binary.AppendUvarint(b, uint64(len(r.Entry.Target)))
-	b = append(b, r.Entry.Target...)
+	b = fields.AppendText(b, r.Entry.Target)
 	b = append(b, byte(r.Stat.Kind))
 	b = binary.AppendUvarint(b, uint64(r.Stat.Mode))
 	b = binary.AppendVarint(b, r.Stat.Size)
@@ -77,90 +77,37 @@ func (r Row) encode() []byte {
 }
 
 func decodeRow(b []byte) (r Row, err error) {
-	d := decoder{b: b}
-	if v := d.byte(); v != rowVersion {
+	d := fields.NewReader(b)
+	if v := d.Byte(); v != rowVersion {
 		return r, fmt.Errorf("%w: version %d", errRow, v)
 	}
-	flags := d.byte()
+	flags := d.Byte()
 	r.Firm = flags&1 != 0
 	r.Unpacked = flags&8 != 0
-	r.Base.Own = id.Sequence(d.uvarint())
-	r.Base.Revision = id.Revision(d.uvarint())
-	copy(r.Base.Hash[:], d.bytes(8))
-	r.Entry.Kind = meta.Kind(d.byte())
-	r.Entry.Mode = uint32(d.uvarint())
-	r.Entry.MTime = d.varint()
-	r.Entry.Size = d.varint()
+	r.Base.Own = id.Sequence(d.Uvarint())
+	r.Base.Revision = id.Revision(d.Uvarint())
+	d.Copy(r.Base.Hash[:])
+	r.Entry.Kind = meta.Kind(d.Byte())
+	r.Entry.Mode = uint32(d.Uvarint())
+	r.Entry.MTime = d.Varint()
+	r.Entry.Size = d.Varint()
 	if flags&4 != 0 {
-		copy(r.Entry.Content[:], d.bytes(32))
+		d.Copy(r.Entry.Content[:])
 	}
 	if flags&2 != 0 {
-		copy(r.Entry.Manifest[:], d.bytes(32))
+		d.Copy(r.Entry.Manifest[:])
 	}
-	r.Entry.Target = string(d.bytes(d.length(id.MaxPath)))
-	r.Stat.Kind = vfs.Kind(d.byte())
-	r.Stat.Mode = uint32(d.uvarint())
-	r.Stat.Size = d.varint()
-	r.Stat.MTime = d.varint()
-	r.Stat.CTime = d.varint()
-	r.Stat.Ino = d.uvarint()
-	r.Stat.Dev = d.uvarint()
-	r.File = d.uvarint()
-	if d.bad || len(d.b) != 0 {
+	r.Entry.Target = d.Text(id.MaxPath)
+	r.Stat.Kind = vfs.Kind(d.Byte())
+	r.Stat.Mode = uint32(d.Uvarint())
+	r.Stat.Size = d.Varint()
+	r.Stat.MTime = d.Varint()
+	r.Stat.CTime = d.Varint()
+	r.Stat.Ino = d.Uvarint()
+	r.Stat.Dev = d.Uvarint()
+	r.File = d.Uvarint()
+	if !d.Done() {
 		return Row{}, fmt.Errorf("%w: %d bytes", errRow, len(b))
 	}
 	return r, nil
-}
-
-// decoder reads fields off a slice; after the first that does not fit, bad is
-// set and every read gives zero.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) byte() byte {
-	if v := d.bytes(1); len(v) == 1 {
-		return v[0]
-	}
-	return 0
-}
-
-func (d *decoder) bytes(n int) []byte {
-	if d.bad || n < 0 || n > len(d.b) {
-		d.bad = true
-		return nil
-	}
-	v := d.b[:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.bad = true
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) length(limit int) int {
-	n := d.uvarint()
-	if n > uint64(limit) {
-		d.bad = true
-		return 0
-	}
-	return int(n)
 }

@@ -4,39 +4,16 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares got with testdata/name and returns what is stored there.
-func golden(t *testing.T, name, got string) string {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Fatalf("%s: the format has changed; got\n%s\nwant\n%s", path, got, want)
-	}
-	return string(want)
-}
 
 // goldenBatch is the batch of the golden intents.
 const goldenBatch = "0123456789abcdef"
@@ -60,7 +37,7 @@ func goldenIntents() []intent {
 func storedIntents(t *testing.T) []byte {
 	t.Helper()
 	text := hex.EncodeToString(encodeIntents(goldenIntents()))
-	stored := golden(t, "intents.golden", text+"\n")
+	stored := golden.Text(t, "intents.golden", text+"\n")
 	b, err := hex.DecodeString(strings.TrimSpace(stored))
 	if err != nil {
 		t.Fatal(err)
@@ -155,5 +132,5 @@ func TestGoldenNames(t *testing.T) {
 		t.Errorf("%q in kept, want a displaced file and its batch", names)
 	}
 	got := strings.Join([]string{string(tmpDir + "/" + planPrefix), string(tmpDir + "/" + intentsPrefix), string(batchPath(goldenBatch)), string(bigPath(id.Sum(nil)))}, "\n")
-	golden(t, "names.golden", got+"\n")
+	golden.Text(t, "names.golden", got+"\n")
 }

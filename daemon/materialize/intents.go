@@ -8,6 +8,7 @@ import (
 
 	"github.com/zeebo/blake3"
 
+	"github.com/lockstep-sync/lockstep/internal/fields"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -67,7 +68,7 @@ func (in *intent) encode(b []byte) []byte {
 		b[len(b)-1] = 1
 	}
 	for _, p := range []id.Path{in.path, in.from, in.stage, in.kept} {
-		b = appendString(b, string(p))
+		b = fields.AppendText(b, string(p))
 	}
 	b = appendStat(appendStat(b, in.expect), in.new)
 	w := &in.was
@@ -77,14 +78,10 @@ func (in *intent) encode(b []byte) []byte {
 	b = binary.AppendVarint(b, w.Size)
 	b = append(b, w.Content[:]...)
 	b = append(b, w.Manifest[:]...)
-	b = appendString(b, w.Target)
+	b = fields.AppendText(b, w.Target)
 	b = binary.AppendUvarint(b, uint64(in.wasVer.Own))
 	b = binary.AppendUvarint(b, uint64(in.wasVer.Revision))
 	return append(b, in.wasVer.Hash[:]...)
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 func appendStat(b []byte, s vfs.Stat) []byte {
@@ -109,103 +106,49 @@ func decodeIntents(b []byte) ([]intent, error) {
 	if v := b[head-1]; v != intentsVersion {
 		return nil, fmt.Errorf("intents are of version %d, this program knows %d", v, intentsVersion)
 	}
-	r := &reader{b: body[head:]}
-	n := r.uvarint()
-	if n > maxIntents || n > uint64(len(r.b)/minRecord) {
+	r := fields.NewReader(body[head:])
+	n := r.Uvarint()
+	if n > maxIntents || n > uint64(r.Len()/minRecord) {
 		return nil, fmt.Errorf("%w: %d records in %d bytes", errIntents, n, len(b))
 	}
 	list := make([]intent, n)
 	for i := range list {
 		list[i].decode(r)
 	}
-	if r.bad || len(r.b) != 0 {
+	if !r.Done() {
 		return nil, fmt.Errorf("%w: records", errIntents)
 	}
 	return list, nil
 }
 
-func (in *intent) decode(r *reader) {
-	in.op = op(r.byte())
-	in.lifted = r.byte() == 1
+func (in *intent) decode(r *fields.Reader) {
+	in.op = op(r.Byte())
+	in.lifted = r.Byte() == 1
 	for _, p := range []*id.Path{&in.path, &in.from, &in.stage, &in.kept} {
-		*p = id.Path(r.string(id.MaxPath + 256))
+		*p = id.Path(r.Text(id.MaxPath + 256))
 	}
-	in.expect, in.new = r.stat(), r.stat()
+	in.expect, in.new = readStat(r), readStat(r)
 	w := &in.was
-	w.Kind = meta.Kind(r.byte())
-	w.Mode = uint32(r.uvarint())
-	w.MTime, w.Size = r.varint(), r.varint()
-	r.copy(w.Content[:])
-	r.copy(w.Manifest[:])
-	w.Target = r.string(1 << 16)
-	in.wasVer.Own = id.Sequence(r.uvarint())
-	in.wasVer.Revision = id.Revision(r.uvarint())
-	r.copy(in.wasVer.Hash[:])
+	w.Kind = meta.Kind(r.Byte())
+	w.Mode = uint32(r.Uvarint())
+	w.MTime, w.Size = r.Varint(), r.Varint()
+	r.Copy(w.Content[:])
+	r.Copy(w.Manifest[:])
+	w.Target = r.Text(1 << 16)
+	in.wasVer.Own = id.Sequence(r.Uvarint())
+	in.wasVer.Revision = id.Revision(r.Uvarint())
+	r.Copy(in.wasVer.Hash[:])
 	if in.op < opRemove || in.op > opDirMode || w.Kind > meta.Symlink || in.path.Check() != nil {
-		r.bad = true
+		r.Fail()
 	}
 }
 
-// reader takes fields from b; after the first that is not there it is bad and
-// gives zeros.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) take(n int) []byte {
-	if r.bad || n > len(r.b) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	out := r.b[:n]
-	r.b = r.b[n:]
-	return out
-}
-
-func (r *reader) byte() byte {
-	if b := r.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) copy(dst []byte) { copy(dst, r.take(len(dst))) }
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) string(max int) string {
-	n := r.uvarint()
-	if n > uint64(max) {
-		r.bad, r.b = true, nil
-		return ""
-	}
-	return string(r.take(int(n)))
-}
-
-func (r *reader) stat() (s vfs.Stat) {
-	s.Kind = vfs.Kind(r.byte())
-	s.Mode = uint32(r.uvarint())
-	s.Size, s.MTime, s.CTime = r.varint(), r.varint(), r.varint()
-	s.Ino = r.uvarint()
+// readStat reads what appendStat wrote.
+func readStat(r *fields.Reader) (s vfs.Stat) {
+	s.Kind = vfs.Kind(r.Byte())
+	s.Mode = uint32(r.Uvarint())
+	s.Size, s.MTime, s.CTime = r.Varint(), r.Varint(), r.Varint()
+	s.Ino = r.Uvarint()
 	return s
 }
 

@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,30 +10,10 @@ import (
 	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares got with testdata/name and returns what is stored there.
-func golden(t *testing.T, name, got string) string {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Fatalf("%s: the format has changed; got\n%s\nwant\n%s", path, got, want)
-	}
-	return string(want)
-}
 
 func goldenConfigs() map[string]config {
 	return map[string]config{
@@ -62,7 +41,7 @@ func TestGoldenConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored := golden(t, name, string(data))
+		stored := golden.Text(t, name, string(data))
 		write := func(text string) {
 			t.Helper()
 			if err := os.WriteFile(h.config(), []byte(text), 0o600); err != nil {
@@ -104,7 +83,7 @@ func TestGoldenMarker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := golden(t, "marker.golden", string(data))
+	stored := golden.Text(t, "marker.golden", string(data))
 	if err := folder.CheckRoot(root, f); err != nil {
 		t.Error(err)
 	}

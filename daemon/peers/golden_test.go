@@ -4,39 +4,16 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares got with testdata/name and returns what is stored there.
-func golden(t *testing.T, name, got string) string {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Fatalf("%s: the format has changed; got\n%s\nwant\n%s", path, got, want)
-	}
-	return string(want)
-}
 
 // TestGoldenFrames holds what goes over the wire. TLS guards it against damage;
 // what is tested here is that a cut is never taken for the whole.
@@ -61,7 +38,7 @@ func TestGoldenFrames(t *testing.T) {
 		lines = append(lines, hex.EncodeToString(b))
 	}
 	var stored [][]byte
-	for line := range strings.Lines(golden(t, "wire.golden", strings.Join(lines, "\n")+"\n")) {
+	for line := range strings.Lines(golden.Text(t, "wire.golden", strings.Join(lines, "\n")+"\n")) {
 		b, err := hex.DecodeString(strings.TrimSpace(line))
 		if err != nil {
 			t.Fatal(err)

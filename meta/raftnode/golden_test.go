@@ -3,39 +3,16 @@ package raftnode
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
+	"github.com/lockstep-sync/lockstep/internal/golden"
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares got with testdata/name and returns what is stored there.
-func golden(t *testing.T, name string, got []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("%s: the format has changed: %d bytes, want %d\ngot  %.600q\nwant %.600q", path, len(got), len(want), got, want)
-	}
-	return want
-}
 
 // goldenFiles is what the golden snapshot holds; the second fills its blocks.
 var goldenFiles = map[string][]byte{
@@ -64,7 +41,7 @@ func TestGoldenManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := golden(t, "manifest.golden", head)
+	b := golden.Bytes(t, "manifest.golden", head)
 	got, err := parseManifest(b)
 	if err != nil || !reflect.DeepEqual(got, m) {
 		t.Fatalf("got %+v, %v; want %+v", got, err, m)
@@ -120,7 +97,7 @@ func TestGoldenSnapshotTar(t *testing.T) {
 	if want := tarSize(len(head), m); int64(len(stream)) != want {
 		t.Errorf("a stream of %d bytes, tarSize says %d", len(stream), want)
 	}
-	b := golden(t, "snapshot.tar", stream)
+	b := golden.Bytes(t, "snapshot.tar", stream)
 	to := vfs.NewMem()
 	got, err := unpack(to, "to", bytes.NewReader(b))
 	if err != nil || !reflect.DeepEqual(got, m) {

@@ -3,35 +3,15 @@ package store
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lockstep-sync/lockstep/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: only for a format that was never released")
-
-// golden compares got with testdata/name and returns what is stored there.
-func golden(t *testing.T, name string, got []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("%s: the format has changed; got\n%swant\n%s", path, got, want)
-	}
-	return want
-}
 
 // TestGoldenCurrent holds CURRENT and the names of generations, which CURRENT
 // spells out.
@@ -42,7 +22,7 @@ func TestGoldenCurrent(t *testing.T) {
 	for _, n := range numbers {
 		all = append(all, formatCurrent(n)...)
 	}
-	lines := strings.SplitAfter(string(golden(t, "current.golden", all)), "\n")
+	lines := strings.SplitAfter(string(golden.Bytes(t, "current.golden", all)), "\n")
 	for i, n := range numbers {
 		b := []byte(lines[i])
 		if got, err := parseCurrent(b); err != nil || got != n {
