@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lockstep-sync/lockstep/chunks/pack"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
 )
@@ -258,7 +259,7 @@ func (s *Store) packTask(ctx context.Context, rows []Row, r io.ReaderAt, skip fu
 		}
 		buf := getBuf(row.Len)
 		data := (*buf)[:row.Len]
-		err := readFull(r, data, row.Offset)
+		err := pack.ReadFull(r, data, row.Offset)
 		if err == nil {
 			err = Verify(Chunk, row.ID, data)
 		}

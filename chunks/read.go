@@ -165,7 +165,7 @@ func (s *Store) readPayload(k key, p place, buf []byte) ([]byte, error) {
 	}
 	defer release()
 	var hdr [pack.RecordHeaderLen]byte
-	if err := readFull(f, hdr[:], int64(p.off)); err != nil {
+	if err := pack.ReadFull(f, hdr[:], int64(p.off)); err != nil {
 		return nil, fmt.Errorf("read pack %q: %w", packName(p.pack), err)
 	}
 	rec, err := pack.ParseRecord(hdr[:], maxLen)
@@ -173,7 +173,7 @@ func (s *Store) readPayload(k key, p place, buf []byte) ([]byte, error) {
 		return nil, fmt.Errorf("pack %q at %d: %w: not the record that the index says", packName(p.pack), p.off, ErrCorrupt)
 	}
 	data := grow(buf, int(p.stored))
-	if err := readFull(f, data, int64(p.off)+pack.RecordHeaderLen); err != nil {
+	if err := pack.ReadFull(f, data, int64(p.off)+pack.RecordHeaderLen); err != nil {
 		return nil, fmt.Errorf("read pack %q: %w", packName(p.pack), err)
 	}
 	if err := rec.CheckPayload(data); err != nil {
@@ -285,7 +285,7 @@ func (s *Store) readLocation(l location, buf []byte, open openFunc) ([]byte, err
 	r, done, err := open(l.file)
 	if err == nil {
 		b := grow(buf, l.Len)
-		if err = readFull(r, b, l.Offset); err == nil {
+		if err = pack.ReadFull(r, b, l.Offset); err == nil {
 			err = Verify(Chunk, l.ID, b)
 		}
 		done()
@@ -305,16 +305,4 @@ func grow(buf []byte, n int) []byte {
 		return buf[:n]
 	}
 	return make([]byte, n)
-}
-
-// readFull fills b from off; a shorter file is io.ErrUnexpectedEOF.
-func readFull(r io.ReaderAt, b []byte, off int64) error {
-	n, err := r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -286,7 +286,7 @@ func TestDaemon(t *testing.T) {
 	sock := filepath.Join(dir, "notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: sock, Net: "unixgram"})
 	if err != nil {
-		t.Skipf("no datagram sockets here: %v", err)
+		t.Skipf("SKIPPED: no Unix datagram sockets on this system: %v", err)
 	}
 	defer l.Close()
 	w.env["NOTIFY_SOCKET"] = sock

@@ -76,7 +76,7 @@ func (s *scanner) record(at int64, resync bool) (next int64, ok bool, err error)
 	if at+RecordHeaderLen > s.size {
 		return 0, false, nil
 	}
-	if err := readFull(s.r, hdr[:], at); err != nil {
+	if err := ReadFull(s.r, hdr[:], at); err != nil {
 		return 0, false, fmt.Errorf("read pack record at %d: %w", at, err)
 	}
 	rec, err := ParseRecord(hdr[:], s.maxLen)
@@ -87,7 +87,7 @@ func (s *scanner) record(at int64, resync bool) (next int64, ok bool, err error)
 		s.payload = make([]byte, max(int(rec.Stored), 256<<10))
 	}
 	p := s.payload[:rec.Stored]
-	if err := readFull(s.r, p, at+RecordHeaderLen); err != nil {
+	if err := ReadFull(s.r, p, at+RecordHeaderLen); err != nil {
 		return 0, false, fmt.Errorf("read pack record at %d: %w", at, err)
 	}
 	if rec.CheckPayload(p) != nil {
@@ -104,7 +104,7 @@ func (s *scanner) search(at int64) (int64, error) {
 	}
 	for at+RecordHeaderLen <= s.size {
 		w := s.window[:min(scanBuffer, s.size-at)]
-		if err := readFull(s.r, w, at); err != nil {
+		if err := ReadFull(s.r, w, at); err != nil {
 			return 0, fmt.Errorf("search pack at %d: %w", at, err)
 		}
 		for i := 0; ; i++ {
@@ -123,9 +123,9 @@ func (s *scanner) search(at int64) (int64, error) {
 	return -1, nil
 }
 
-// readFull fills b from off. A file shorter than the caller was told is
+// ReadFull fills b from off. A file shorter than the caller was told is
 // io.ErrUnexpectedEOF.
-func readFull(r io.ReaderAt, b []byte, off int64) error {
+func ReadFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {
 		return nil

@@ -73,7 +73,34 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 	if len(all) == 0 {
 		return nil
 	}
-	return e.proposeAll(f, all)
+	for len(all) > 0 {
+		n := commitLen(all)
+		if err := e.proposeAll(f, all[:n]); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+const (
+	// commitBytes bounds what is proposed as one commit, by a generous estimate of
+	// its encoding: half of what a body may have, since a path may stand for two
+	// changes. Only a first scan of very many files comes near it.
+	commitBytes = 8 << 20
+	// changeBytes is the estimate for a change without its path.
+	changeBytes = 200
+)
+
+// commitLen is how many of the found paths, at least one, go into one commit.
+func commitLen(all []*found) int {
+	size := 0
+	for i, fd := range all {
+		if size += len(fd.path) + changeBytes; size > commitBytes && i > 0 {
+			return i
+		}
+	}
+	return len(all)
 }
 
 // stillDirty leaves out what is as recorded, and looks at directories and

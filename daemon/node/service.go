@@ -191,6 +191,16 @@ func (s service) noQuorum(what string, err error) error {
 	return err
 }
 
+// queued is noQuorum for a command that is in the durable queue by now: giving up
+// on the answer does not take it back.
+func (s service) queued(what string, err error) error {
+	err = s.noQuorum(what, err)
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Code == control.CodeNoQuorum {
+		return e.WithHint("the command is queued and will be carried out once the cluster commits again; see `lockstep node ls`")
+	}
+	return err
+}
+
 // Nodes implements control.Service.
 func (s service) Nodes(ctx context.Context) ([]control.ClusterMember, error) {
 	return s.cluster().Nodes, nil
@@ -212,7 +222,7 @@ func (s service) Invite(ctx context.Context, r control.InviteRequest) (control.I
 	defer cancel()
 	out, err := s.n.propose.Do(ctx, meta.InviteCmd{Op: meta.InviteAdd, Hash: secret.Hash(), Role: role, Expires: expires})
 	if err != nil {
-		return control.Invite{}, s.noQuorum("make an invite", err)
+		return control.Invite{}, s.queued("make an invite", err)
 	}
 	if out.Kind == meta.Refused {
 		return control.Invite{}, errors.New(out.Reason)

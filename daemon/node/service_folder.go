@@ -75,7 +75,7 @@ func (s service) findOrCreate(ctx context.Context, name string) (f id.Folder, jo
 	if g, ok, ferr := find(); ferr == nil && ok {
 		return g, true, nil // another node was first
 	}
-	return f, false, s.noQuorum("add folder", err)
+	return f, false, s.queued("add folder", err)
 }
 
 // Folders implements control.Service.
@@ -137,7 +137,7 @@ func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest
 		defer cancel()
 		out, err := s.n.propose.Do(ctx, meta.FolderCmd{Op: meta.FolderRemove, ID: rec.ID, Name: rec.Name})
 		if err != nil {
-			return res, s.noQuorum("remove folder", err)
+			return res, s.queued("remove folder", err)
 		}
 		if out.Kind == meta.Refused {
 			return res, errors.New(out.Reason)

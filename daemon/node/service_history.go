@@ -272,7 +272,7 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 	}
 	out, err := e.Submit(ctx, cmd)
 	if err != nil {
-		return res, s.noQuorum("roll back", err)
+		return res, s.queued("roll back", err)
 	}
 	if out.Kind == meta.Refused {
 		return res, control.Errorf(control.CodeFailed, "roll back %s: %s", r.Target, out.Reason)

@@ -158,7 +158,7 @@ func echo(c net.Conn, wait time.Duration) error {
 
 func TestCutAndHeal(t *testing.T) {
 	if !canTellProcesses {
-		t.Skip("this system does not tell which process holds a connection")
+		t.Skip("SKIPPED: cutting nodes off needs /proc, to tell which process holds a connection")
 	}
 	n := newNetwork()
 	defer n.close()
@@ -209,7 +209,7 @@ func TestCutAndHeal(t *testing.T) {
 
 func TestLimit(t *testing.T) {
 	if !canTellProcesses {
-		t.Skip("this system does not tell which process holds a connection")
+		t.Skip("SKIPPED: cutting nodes off needs /proc, to tell which process holds a connection")
 	}
 	n := newNetwork()
 	defer n.close()
