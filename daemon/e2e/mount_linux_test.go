@@ -26,7 +26,7 @@ func TestMountPointIsBlocked(t *testing.T) {
 	defer syscall.Unmount(at(a, "disk"), syscall.MNT_DETACH)
 	writeFile(t, a, "disk/inside", []byte("on the other filesystem"))
 	writeFile(t, a, "outside", []byte("1"))
-	lockstep(t, ctx, a, 0, "wait", folderName, "--timeout", "20s")
+	lockstep(t, ctx, a, 0, "wait", folderName, "--all", "--timeout", "20s") // on the other disk too, which is looked at next
 	want := snapshot(t, c.Nodes[1])
 	if _, ok := want["disk/inside"]; ok {
 		t.Error("a file of another filesystem was synced")
