@@ -121,10 +121,14 @@ func (c *commit) set(i int, s State, err error) {
 }
 
 // assemble completes the subtrees that are staged whole: big files go to their
-// places in them, what is not to be put in place is taken out.
+// places in them, what is not to be put in place is taken out. Both are made
+// durable before the subtree moves: a power cut must neither bring a half-written
+// file back in it nor take a big one away.
 func (c *commit) assemble() {
 	p := c.s.plan
 	dead := map[id.Path]bool{}
+	changed := map[id.Path]int{} // directories in stages, and their leaders
+	defer func() { c.syncStages(changed) }()
 	for _, i := range pathOrder(p.items) {
 		l, st := p.roles[i].leader, &c.s.at[i]
 		if p.roles[i].stage == meta.Absent || l == i || c.res[l].State != 0 {
@@ -136,6 +140,7 @@ func (c *commit) assemble() {
 		if c.res[i].State == 0 && st.path != st.tree {
 			err := c.inStage(st.tree.Dir(), func() error { return c.fs.Rename(st.path, st.tree, vfs.NoReplace) })
 			if err == nil {
+				changed[st.tree.Dir()] = l
 				st.stat, err = c.fs.Lstat(st.tree) // its ctime is another now
 			}
 			if err != nil {
@@ -144,9 +149,28 @@ func (c *commit) assemble() {
 		}
 		if c.res[i].State != 0 {
 			dead[p.items[i].Path] = true
+			changed[st.tree.Dir()] = l
 			if err := c.inStage(st.tree.Dir(), func() error { return removeAll(c.fs, st.tree) }); err != nil {
 				c.set(l, Failed, err)
 			}
+		}
+	}
+}
+
+// syncStages makes the names in directories of stages durable. A subtree of which
+// that fails is not put in place.
+func (c *commit) syncStages(dirs map[id.Path]int) {
+	if len(dirs) >= groupSync {
+		if err := c.fs.SyncAll(); err != nil {
+			for _, l := range dirs {
+				c.set(l, Failed, err)
+			}
+		}
+		return
+	}
+	for d, l := range dirs {
+		if err := c.fs.SyncDir(d); err != nil && classify(err) != Raced { // taken out itself: its parent is synced
+			c.set(l, Failed, err)
 		}
 	}
 }
@@ -242,6 +266,12 @@ func (c *commit) intents(from, to int) (list []intent, needed bool) {
 	for n := from; n < to; n++ {
 		s := &p.steps[n]
 		it := &p.items[s.item]
+		if st := c.res[s.item].State; st != 0 && st != Done {
+			// It is not going to be done: its stage may be half written, and must mean
+			// nothing to Recover. The place in the list stays, for it numbers the steps.
+			list = append(list, intent{op: opRmdir, path: s.path})
+			continue
+		}
 		in := intent{op: s.op, lifted: s.lifted, path: s.path, from: s.from, expect: s.expect, was: it.Was, wasVer: it.WasVersion}
 		own := keptDir + "/" + id.Path(fmt.Sprintf("%s-%d", c.batch, n-from))
 		switch s.op {

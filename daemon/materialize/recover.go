@@ -153,6 +153,9 @@ func (r *recovery) back(p, path id.Path) error {
 // put looks at what is where the stage was: the stage itself (nothing was done,
 // or it was undone), or what it was exchanged with.
 func (r *recovery) put(in *intent) error {
+	if in.new.Kind == vfs.Absent {
+		return nil // there was no stage to put in place: what lies there is half written
+	}
 	st, err := r.fs.Lstat(in.stage)
 	if err != nil {
 		return err
@@ -184,7 +187,11 @@ func (r *recovery) put(in *intent) error {
 	}
 	if st.Kind == vfs.File || st.Kind == vfs.Symlink {
 		if at.Kind == vfs.Absent {
-			return r.fs.Rename(in.stage, in.path, vfs.NoReplace)
+			err := r.fs.Rename(in.stage, in.path, vfs.NoReplace)
+			if classify(err) != Raced {
+				return err
+			}
+			// Its directory is gone, or is something else now: Sweep gives it back.
 		}
 		return r.fs.Rename(in.stage, in.kept, vfs.NoReplace)
 	}
