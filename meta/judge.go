@@ -18,8 +18,9 @@ type situation struct {
 	Entry Entry
 	Mask  Fields
 	// Had returns the newest revision after the base at which the path had an
-	// entry's content, 0 if none. Only called for a conflict otherwise.
-	Had func(Entry) (id.Revision, error)
+	// entry's content and those of its attributes that are named, 0 if none. Only
+	// called where the author has not seen Head.
+	Had func(Entry, Fields) (id.Revision, error)
 }
 
 // action is what to do with a put.
@@ -67,6 +68,15 @@ func judgePut(s situation) (judgement, error) {
 		return judgement{Act: actWrite, Entry: s.Entry}, nil
 	case s.Known:
 		return changed(s.Head, overlay(s.Head, s.Entry, s.Mask), actWrite), nil
+	}
+	if s.Mask&FieldContent == 0 && s.Mask != 0 && !s.NoBase {
+		// Attributes that the path had since: an author who comes back with an older
+		// state must not undo what came after.
+		if at, err := s.Had(s.Entry, s.Mask); err != nil || at != 0 {
+			return judgement{Act: actNothing, At: at}, err
+		}
+	}
+	switch {
 	case s.Head.Kind == Dir && s.Entry.Kind == Dir:
 		if s.NoBase {
 			return judgement{Act: actNothing}, nil
@@ -82,7 +92,7 @@ func judgePut(s situation) (judgement, error) {
 	case s.Base.Kind != Absent && s.Base.SameContent(s.Head):
 		return changed(s.Head, overlay(s.Head, s.Entry, s.Mask), actMerge), nil
 	}
-	at, err := s.Had(s.Entry)
+	at, err := s.Had(s.Entry, 0)
 	if err != nil || at != 0 {
 		return judgement{Act: actNothing, At: at}, err
 	}

@@ -150,6 +150,16 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 	if !from.SameContent(ch.Entry) {
 		mask |= FieldContent
 	}
+	if h.e.Kind != Absent && !known && base >= 0 && mask&FieldContent == 0 {
+		for i := len(m.paths[p]) - 1; i >= 0; i-- {
+			v := m.paths[p][i]
+			same := v.e.SameContent(ch.Entry) && (mask&FieldMode == 0 || v.e.Mode == ch.Entry.Mode) && (mask&FieldMTime == 0 || v.e.MTime == ch.Entry.MTime)
+			if v.rev > base && same {
+				o.base = v.rev
+				return
+			}
+		}
+	}
 	switch {
 	case h.e.Kind == Absent:
 		if !known && base >= 0 && was.Kind != Absent {

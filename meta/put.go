@@ -25,7 +25,7 @@ func (c *commit) put(ch Change) error {
 		}
 		s.Base = base.Entry
 	}
-	s.Had = func(e Entry) (id.Revision, error) { return c.had(t, e) }
+	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return c.had(t, e, attributes) }
 	j, err := judgePut(s)
 	if err != nil {
 		return err
@@ -150,8 +150,9 @@ func (c *commit) baseVersion(b Base, origin id.Path, head version) (version, err
 const maxScan = 4096
 
 // had returns the newest revision after t's base, up to the head, at which the
-// path had e's content, 0 if there is none. Without a base every version counts.
-func (c *commit) had(t target, e Entry) (found id.Revision, err error) {
+// path had e's content and the named attributes of it, 0 if there is none. Without
+// a base every version counts.
+func (c *commit) had(t target, e Entry, attributes Fields) (found id.Revision, err error) {
 	d, err := c.past()
 	if err != nil {
 		return 0, err
@@ -162,7 +163,7 @@ func (c *commit) had(t target, e Entry) (found id.Revision, err error) {
 	}
 	n := 0
 	err = d.versions(c.folder, t.path, c.head.Revision, oldest, func(v version) (bool, error) {
-		if n++; e.SameContent(v.Entry) {
+		if n++; e.SameContent(v.Entry) && overlay(v.Entry, e, attributes) == v.Entry {
 			found = v.Revision
 			return false, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,7 +36,15 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	if err != nil {
 		return err
 	}
+	if len(items)+len(attrs) == 0 {
+		return nil
+	}
+	known := e.knowing(s)
+	defer func() { _ = known() }()
 	if len(attrs) > 0 {
+		if err := known(); err != nil {
+			return err
+		}
 		if err := e.bringAttributes(s, f, attrs); err != nil {
 			return err
 		}
@@ -47,6 +56,9 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	if err != nil {
 		return e.stageFailed(ctx, items, err)
 	}
+	if err := known(); err != nil {
+		return err
+	}
 	now := time.Now()
 	for i := range items {
 		e.trace.MarkAt(items[i].Path, trace.Staged, now)
@@ -56,6 +68,19 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	results, err := e.exec.Commit(ctx, staged, e.confirm, e.record)
 	e.afterCommit(results)
 	return err
+}
+
+// knowing begins to make the snap's log index durable, beside the staging, and
+// returns what waits for that.
+func (e *Engine) knowing(s *snap) func() error {
+	done := make(chan error, 1)
+	go func() { done <- e.o.Known(s.index) }()
+	return sync.OnceValue(func() error {
+		if err := <-done; err != nil {
+			return fmt.Errorf("note that the log is committed up to %d: %w", s.index, err)
+		}
+		return nil
+	})
 }
 
 // plan decides on each path. What it returns are items for the executor, and

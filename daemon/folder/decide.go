@@ -16,7 +16,9 @@ type snap struct {
 	e    *Engine
 	view *meta.View
 	head meta.Commit
-	held map[meta.Base]bool
+	// index is that of the newest log entry that the view shows.
+	index uint64
+	held  map[meta.Base]bool
 }
 
 // snap returns a view; the caller closes it.
@@ -26,7 +28,11 @@ func (e *Engine) snap() (*snap, error) {
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
-	return &snap{e: e, view: v, head: head, held: make(map[meta.Base]bool)}, nil
+	index, err := v.AppliedIndex()
+	if err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return &snap{e: e, view: v, head: head, index: index, held: make(map[meta.Base]bool)}, nil
 }
 
 func (s *snap) Close() { _ = s.view.Close() }

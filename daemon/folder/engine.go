@@ -44,7 +44,10 @@ type Options struct {
 	// Caught blocks until the log is applied as far as this node knew it to be
 	// committed before it was stopped.
 	Caught func(ctx context.Context) error
-	Log    *slog.Logger
+	// Known makes durable that the log is committed up to index. It is called before
+	// anything of a revision up to there is brought to the disk.
+	Known func(index uint64) error
+	Log   *slog.Logger
 }
 
 // Engine keeps one folder. Run it once; the other methods may be called from any

@@ -99,7 +99,7 @@ func TestGoldenStore(t *testing.T) {
 	if err := d.SetMembers([]byte("members")); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.SetIndex("applied", 258); err != nil {
+	if err := d.SetIndex("applied", 258, false); err != nil {
 		t.Fatal(err)
 	}
 

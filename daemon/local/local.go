@@ -224,9 +224,10 @@ func (d *DB) Index(name string) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// SetIndex keeps a number under a name, durable with the next synced batch.
-func (d *DB) SetIndex(name string, n uint64) error {
+// SetIndex keeps a number under a name: durable on return with sync, else with the
+// next synced batch.
+func (d *DB) SetIndex(name string, n uint64, sync bool) error {
 	b := d.kv.NewBatch()
 	b.Set(miscKey(name), binary.BigEndian.AppendUint64(nil, n))
-	return b.Commit(false)
+	return b.Commit(sync)
 }

@@ -27,6 +27,10 @@ type folders struct {
 
 	mu   sync.Mutex // guards live
 	live map[id.Folder]*running
+
+	// notedMu guards the log indexes known to be committed: kept, and kept durably.
+	notedMu       sync.Mutex
+	noted, synced uint64
 }
 
 // running is one engine and how to end it.
@@ -122,7 +126,7 @@ func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.
 	cancel := func() { unwatch(); stop() }
 	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
-		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Log: fs.n.log,
+		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Known: fs.known, Moved: fs.n.peers.Kick, Log: fs.n.log,
 	}
 	e := folder.New(o)
 	r := &running{id: f, options: o, engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
@@ -187,8 +191,33 @@ func (fs *folders) states() []peers.FolderState {
 // committedIndex is the name of the highest log index known to be committed.
 const committedIndex = "committed-index"
 
-// noteCommitted remembers how far the log was applied, so that after a restart
-// nothing is decided on an older state than the disk was brought to.
+// note keeps that the log is committed up to index; with sync, durably.
+func (fs *folders) note(index uint64, sync bool) error {
+	fs.notedMu.Lock()
+	defer fs.notedMu.Unlock()
+	if index <= fs.synced || index <= fs.noted && !sync {
+		return nil
+	}
+	index = max(index, fs.noted)
+	if err := fs.n.local.SetIndex(committedIndex, index, sync); err != nil {
+		return err
+	}
+	if fs.noted = index; sync {
+		fs.synced = index
+	}
+	return nil
+}
+
+// known is what an engine asks for before it brings anything of the log up to
+// index to a disk: after a crash nothing may be decided on an older state than
+// the disk was brought to. Otherwise what others did, and this disk has, would
+// pass for this user's own change of an older version.
+func (fs *folders) known(index uint64) error {
+	return fs.note(max(index, fs.n.machine.AppliedIndex()), true)
+}
+
+// noteCommitted remembers how far the log was applied, so that a start replays it
+// without waiting for a leader.
 func (fs *folders) noteCommitted(ctx context.Context) error {
 	changed, stop := fs.n.machine.Watch()
 	defer stop()
@@ -198,7 +227,7 @@ func (fs *folders) noteCommitted(ctx context.Context) error {
 			return nil
 		case <-changed:
 		}
-		if err := fs.n.local.SetIndex(committedIndex, fs.n.machine.AppliedIndex()); err != nil {
+		if err := fs.note(fs.n.machine.AppliedIndex(), false); err != nil {
 			return err
 		}
 		if err := fs.dropRemoved(); err != nil {
