@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -62,7 +63,8 @@ func TestProposalIsAppliedOnceWhenTheLeaderDies(t *testing.T) {
 }
 
 // writer writes to its own directory of a node's tree until stop is closed: new
-// files, edits in place and by rename, removals, now and then a larger file.
+// files, edits in place and by rename, modes, renamed files and directories,
+// removals, now and then a larger file.
 func writer(j *harness.Journal, n *harness.Node, seed uint64, stop <-chan struct{}) error {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	content := func() []byte {
@@ -82,11 +84,19 @@ func writer(j *harness.Journal, n *harness.Node, seed uint64, stop <-chan struct
 			return nil
 		case <-time.After(time.Duration(rnd.IntN(30)) * time.Millisecond):
 		}
-		path := fmt.Sprintf("%s/%d/%d", n.Name, rnd.IntN(8), rnd.IntN(25))
+		dir := func() string { return fmt.Sprintf("%s/%d", n.Name, rnd.IntN(12)) }
+		file := func() string { return fmt.Sprintf("%s/%d", dir(), rnd.IntN(25)) }
+		path := file()
 		var err error
-		switch k := rnd.IntN(10); {
+		switch k := rnd.IntN(14); {
 		case k == 0:
 			err = j.Remove(n.Tree, path)
+		case k == 1 || k == 2:
+			err = j.Chmod(n.Tree, path, []fs.FileMode{0o600, 0o640, 0o644, 0o755}[rnd.IntN(4)])
+		case k == 3:
+			err = j.Rename(n.Tree, path, file())
+		case k == 4:
+			err = j.Rename(n.Tree, dir(), dir()) // unless that is there
 		default:
 			err = j.Write(n.Tree, path, content(), k%2 == 0)
 		}
