@@ -93,7 +93,7 @@ type builder struct {
 func (b *builder) build(batch []settle.Settled) error {
 	l := b.l
 	if slices.ContainsFunc(batch, func(s settle.Settled) bool { return s.Stat.Kind == vfs.Absent && s.Blocked == "" }) {
-		if err := checkMarker(b.f, l.w.o.Folder); err != nil {
+		if err := CheckOpened(b.f, l.w.o.Folder); err != nil {
 			return b.noMarker(batch, err)
 		}
 	}
@@ -105,7 +105,7 @@ func (b *builder) build(batch []settle.Settled) error {
 	if b.gone {
 		// Invariant: what is told as gone was not there while the root was: the marker
 		// was there before the look and after it.
-		if err := checkMarker(b.f, l.w.o.Folder); err != nil {
+		if err := CheckOpened(b.f, l.w.o.Folder); err != nil {
 			return b.noMarker(batch, err)
 		}
 	}

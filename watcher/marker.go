@@ -30,11 +30,11 @@ func checkRoot(open func() (vfs.FS, error), folder id.Folder) error {
 	if err != nil {
 		return rootError(err)
 	}
-	return errors.Join(checkMarker(f, folder), f.Close())
+	return errors.Join(CheckOpened(f, folder), f.Close())
 }
 
-// checkMarker returns nil when f holds the marker of the folder.
-func checkMarker(f vfs.FS, folder id.Folder) error {
+// CheckOpened is CheckMarker for a root that is open.
+func CheckOpened(f vfs.FS, folder id.Folder) error {
 	h, err := f.Open(markerPath)
 	if err != nil {
 		return rootError(err)

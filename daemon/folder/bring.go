@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"syscall"
 	"time"
 
@@ -32,31 +31,16 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 		return err
 	}
 	defer f.Close()
-	items, attrs, err := e.plan(s, f, paths)
-	if err != nil {
+	items, err := e.plan(s, f, paths)
+	if err != nil || len(items) == 0 {
 		return err
-	}
-	if len(items)+len(attrs) == 0 {
-		return nil
-	}
-	known := e.knowing(s)
-	defer func() { _ = known() }()
-	if len(attrs) > 0 {
-		if err := known(); err != nil {
-			return err
-		}
-		if err := e.bringAttributes(s, f, attrs); err != nil {
-			return err
-		}
-	}
-	if len(items) == 0 {
-		return nil
 	}
 	staged, err := e.exec.Stage(ctx, items)
 	if err != nil {
 		return e.stageFailed(ctx, items, err)
 	}
-	if err := known(); err != nil {
+	if err := e.place(s, placements(items, staged.Sources())); err != nil {
+		e.exec.Discard(staged)
 		return err
 	}
 	now := time.Now()
@@ -67,25 +51,14 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	defer e.mu.Unlock()
 	results, err := e.exec.Commit(ctx, staged, e.confirm, e.record)
 	e.afterCommit(results)
-	return err
+	if err != nil {
+		return err
+	}
+	return e.placed()
 }
 
-// knowing begins to make the snap's log index durable, beside the staging, and
-// returns what waits for that.
-func (e *Engine) knowing(s *snap) func() error {
-	done := make(chan error, 1)
-	go func() { done <- e.o.Known(s.index) }()
-	return sync.OnceValue(func() error {
-		if err := <-done; err != nil {
-			return fmt.Errorf("note that the log is committed up to %d: %w", s.index, err)
-		}
-		return nil
-	})
-}
-
-// plan decides on each path. What it returns are items for the executor, and
-// paths that only need other attributes.
-func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.Item, attrs []id.Path, err error) {
+// plan decides on each path and returns items for the executor.
+func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.Item, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b := e.o.Local.NewBatch()
@@ -97,7 +70,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 	for _, p := range paths {
 		c, err := e.decide(s, p, look(f, p))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		switch c.Action {
 		case reconcile.Nothing:
@@ -110,19 +83,16 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			e.st.settle(p)
 		case reconcile.Adopt:
 			e.adopt(b, p, c)
-			if c.Entry != c.head.Entry {
-				attrs = append(attrs, p)
-			} else {
+			if c.Entry == c.head.Entry {
 				e.st.settle(p)
-			}
-		case reconcile.Materialize:
-			if attributesOnly(c) {
-				attrs = append(attrs, p)
 				break
 			}
+			e.st.postpone(p, postponed{why: "attributes"})
+			e.lookAgain()
+		case reconcile.Materialize:
 			it, err := e.item(s, f, p, c)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			items = append(items, it)
 		default:
@@ -137,7 +107,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 	reuse(items)
 	rows := b
 	b = nil
-	return items, attrs, rows.Commit(false)
+	return items, rows.Commit(false)
 }
 
 // reuse takes the content of new files from files that the same page deletes: a
@@ -170,11 +140,6 @@ func reuse(items []materialize.Item) {
 		t.from = src.Tag.(tag).row
 		it.MoveFrom, it.ExpectFrom, it.Tag = src.Path, src.Expect, t
 	}
-}
-
-// attributesOnly reports whether the disk holds the head's content already.
-func attributesOnly(c choice) bool {
-	return c.had && c.row.Entry.Kind != meta.Symlink && c.row.Entry.SameContent(c.head.Entry) && c.head.Entry.Kind != meta.Absent
 }
 
 // undecided postpones a path on which nothing can be done now. mu is held.
@@ -222,8 +187,12 @@ func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item,
 		if err != nil {
 			return it, err
 		}
+		old, err := s.version(from)
+		if err != nil {
+			return it, err
+		}
 		st, serr := f.Lstat(from)
-		if had && serr == nil && row.Stat.Same(st) && row.Entry.SameContent(c.head.Entry) && e.pendingSeq(from) == 0 {
+		if had && old.Entry.Kind == meta.Absent && serr == nil && row.Stat.Same(st) && row.Entry.SameContent(c.head.Entry) && e.pendingSeq(from) == 0 {
 			it.MoveFrom, it.ExpectFrom, t.from = from, st, row
 		}
 	}
@@ -274,14 +243,15 @@ func (e *Engine) record(results []materialize.Result) error {
 		}
 		b.Put(e.o.ID, r.Path, row, old)
 	}
-	if err := b.Commit(true); err != nil {
-		return fmt.Errorf("record %d paths: %w", len(results), err)
-	}
+	// Before the rows, which carry them when they are made durable: a row that names
+	// a file without locations would lose the version when the file is replaced.
 	for _, a := range add {
 		if err := e.o.Chunks.AddFile(context.Background(), a.file, a.f); err != nil {
-			// The file is right and recorded; only others cannot pull from it here.
-			e.log.Warn("index the chunks of a received file", "error", err)
+			return fmt.Errorf("index the chunks of a received file: %w", err)
 		}
+	}
+	if err := b.Commit(true); err != nil {
+		return fmt.Errorf("record %d paths: %w", len(results), err)
 	}
 	return nil
 }
@@ -330,6 +300,9 @@ func busyReason(r materialize.Result) string {
 func (e *Engine) stageFailed(ctx context.Context, items []materialize.Item, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if diskFull(err) {
+		return err
 	}
 	e.log.Error("stage", "files", len(items), "error", err)
 	reason := fmt.Sprintf("cannot be staged: %v", err)

@@ -44,10 +44,7 @@ type Options struct {
 	// Caught blocks until the log is applied as far as this node knew it to be
 	// committed before it was stopped.
 	Caught func(ctx context.Context) error
-	// Known makes durable that the log is committed up to index. It is called before
-	// anything of a revision up to there is brought to the disk.
-	Known func(index uint64) error
-	Log   *slog.Logger
+	Log    *slog.Logger
 }
 
 // Engine keeps one folder. Run it once; the other methods may be called from any
@@ -101,7 +98,7 @@ func New(o Options) *Engine {
 	}
 	e.st.init()
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
-	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Log: o.Log})
+	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Log: o.Log})
 	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Log: o.Log})
 	return e
 }
@@ -112,7 +109,18 @@ func MarkerPath(root string) string { return filepath.Join(root, id.ReservedName
 // CheckRoot returns nil when the folder's root is there and marked as this folder.
 func CheckRoot(root string, f id.Folder) error { return watcher.CheckMarker(root, f) }
 
-func (e *Engine) openFS() (vfs.FS, error) { return vfs.OpenReal(e.o.Root) }
+// openFS opens the root and checks its marker: without it, an unmounted disk or
+// another directory, nothing may be taken for what the user did.
+func (e *Engine) openFS() (vfs.FS, error) {
+	f, err := vfs.OpenReal(e.o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if err := watcher.CheckOpened(f, e.o.ID); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
 
 // Run keeps the folder until ctx ends, and then returns nil. An error means that the folder
 // has halted; nothing of it is reported as deleted, and Status says why.

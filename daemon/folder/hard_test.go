@@ -108,49 +108,6 @@ func TestBothSides(t *testing.T) {
 	}
 }
 
-// TestNothingIsBroughtBeforeItIsKnown: until the log's index is durable, the disk is
-// not brought to a revision. A crash would leave it newer than the state.
-func TestNothingIsBroughtBeforeItIsKnown(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 2)
-	a, b := c.nodes[0], c.nodes[1]
-	for _, p := range []string{"edited", "changed", "removed"} {
-		a.write(p, "old")
-	}
-	c.settled()
-	before := render(b.disk())
-	for _, k := range []struct {
-		what string
-		do   step
-	}{
-		{"an edit", func(n *node) { n.write("edited", "new") }},
-		{"a mode", func(n *node) { n.chmod("changed", 0o600) }},
-		{"a removal", func(n *node) { n.remove("removed") }},
-		{"a new file", func(n *node) { n.write("new", "new") }},
-		{"a renaming", func(n *node) { n.rename("new", "newer") }},
-		{"a new subtree", func(n *node) { n.write("d/e/f", "new") }},
-	} {
-		hold := make(chan struct{})
-		c.mu.Lock()
-		b.hold, b.knew = hold, 0
-		c.mu.Unlock()
-		k.do(a)
-		a.committed()
-		want := b.waitKnown()
-		if got := render(b.disk()); got != before {
-			t.Errorf("%s is on the disk before index %d is known:\n%s", k.what, want, got)
-		}
-		c.mu.Lock()
-		b.hold = nil
-		c.mu.Unlock()
-		close(hold)
-		c.settled()
-		if before = render(b.disk()); before != render(a.disk()) {
-			t.Errorf("after %s:\n%s\nwant\n%s", k.what, before, render(a.disk()))
-		}
-	}
-}
-
 // TestRestart: what was queued, or sent and not applied here, survives a restart.
 func TestRestart(t *testing.T) {
 	t.Parallel()

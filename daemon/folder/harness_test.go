@@ -70,10 +70,6 @@ type node struct {
 
 	// Guarded by c.mu.
 	cut, held bool
-	// knew is the highest index that the engine made durable; hold, if not nil, keeps
-	// it from that until it is closed.
-	knew uint64
-	hold chan struct{}
 
 	// Set while it runs.
 	engine *Engine
@@ -236,19 +232,6 @@ func (n *node) step() {
 	}
 }
 
-// known is Options.Known.
-func (n *node) known(index uint64) error {
-	n.c.mu.Lock()
-	n.knew = max(n.knew, index)
-	hold := n.hold
-	n.c.bump()
-	n.c.mu.Unlock()
-	if hold != nil {
-		<-hold
-	}
-	return nil
-}
-
 var errCut = errors.New("cut off")
 
 // Propose implements propose.Sender.
@@ -321,7 +304,7 @@ func (n *node) start() {
 	n.wake = make(chan struct{}, 1)
 	e := New(Options{
 		ID: n.c.folder, Root: n.root, Self: n.id, Machine: n.machine, Local: l, Chunks: s, Lane: lane,
-		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil }, Known: n.known,
+		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()
@@ -401,28 +384,6 @@ func (n *node) captured() {
 func (n *node) committed() {
 	n.c.t.Helper()
 	within(n.c.t, fmt.Sprintf("flush of %s", n.root), n.engine.Flush)
-}
-
-// waitKnown returns the index, once the engine wants one to be known.
-func (n *node) waitKnown() (index uint64) {
-	n.c.t.Helper()
-	within(n.c.t, "a log index that is to be known", func(ctx context.Context) error {
-		for {
-			n.c.mu.Lock()
-			news := n.c.news
-			index = n.knew
-			n.c.mu.Unlock()
-			if index != 0 {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-news:
-			}
-		}
-	})
-	return index
 }
 
 // head returns the newest revision of the leader's history.

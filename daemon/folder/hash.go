@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,7 @@ const hashWorkers = 3
 // found is a path that the watcher handed over, with what was read of it.
 type found struct {
 	path id.Path
+	told vfs.Stat
 	disk reconcile.Disk
 	// file is the number under which chunk locations name the file, 0 if its
 	// chunks are in packs.
@@ -77,7 +79,7 @@ func (e *Engine) hashOne(ctx context.Context, f vfs.FS, fd *found) error {
 	case errors.Is(err, chunks.ErrChanged):
 		fd.again = true
 		return nil
-	case errors.Is(err, chunks.ErrBroken), errors.Is(err, chunks.ErrClosed):
+	case errors.Is(err, chunks.ErrBroken), errors.Is(err, chunks.ErrClosed), diskFull(err):
 		return err
 	case err != nil:
 		if ctx.Err() != nil {
@@ -114,4 +116,10 @@ func fileEntry(st vfs.Stat, f chunks.File) meta.Entry {
 // fileOf names a file entry's content for the chunk store.
 func fileOf(e meta.Entry) chunks.File {
 	return chunks.File{Size: e.Size, Content: e.Content, Manifest: e.Manifest}
+}
+
+// diskFull reports that there is no room: a state of the whole folder, not of a path.
+// It halts, says so, and is tried again after a while.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -2,6 +2,7 @@ package folder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 		if d.Blocked != "" {
 			continue
 		}
-		all = append(all, &found{path: d.Path, disk: reconcile.Disk{Stat: d.Stat}})
+		all = append(all, &found{path: d.Path, told: d.Stat, disk: reconcile.Disk{Stat: d.Stat}})
 	}
 	slices.SortFunc(all, func(a, b *found) int { return strings.Compare(string(a.path), string(b.path)) })
 	if err := e.takeDirMoves(f, all); err != nil {
@@ -249,6 +250,10 @@ func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 		return nil
 	}
 	if now.Kind == vfs.Absent {
+		if fd.told.Kind != vfs.Absent {
+			e.watch.Requeue(fd.path)
+			return nil
+		}
 		return e.proposeGone(s, f, p, fd.path)
 	}
 	c, err := e.decide(s, fd.path, fd.disk)
@@ -343,7 +348,11 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 		if err := e.deleteBelow(s, p, path); err != nil {
 			return err
 		}
-		if e.st.lackedBelow(path, p.handled) {
+		lacked, err := e.lackedBelow(s, path, p.handled)
+		if err != nil {
+			return err
+		}
+		if lacked {
 			// Something below it never was on this disk, so the user cannot have
 			// meant to delete that: the directory comes back for it.
 			e.dropRow(p.rows, path, c.row)
@@ -364,6 +373,29 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 	})
 	e.dropRow(p.rows, path, c.row)
 	return err
+}
+
+// lackedBelow also asks the head while the whole disk was not compared with any
+// revision: what is still to be brought is not postponed yet. mu is held.
+func (e *Engine) lackedBelow(s *snap, dir id.Path, gone map[id.Path]bool) (bool, error) {
+	if e.st.lackedBelow(dir, gone) || e.seen.Revision != 0 {
+		return e.st.lackedBelow(dir, gone), nil
+	}
+	lacked := false
+	err := s.view.Tree(e.o.ID, dir, s.head.Revision, func(v meta.Version) error {
+		if !v.Path.Below(dir) || gone[v.Path] || e.pendingSeq(v.Path) != 0 {
+			return nil
+		}
+		_, had, err := e.o.Local.Get(e.o.ID, v.Path)
+		if err == nil && !had {
+			lacked, err = true, errStop
+		}
+		return err
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return lacked, err
 }
 
 // touches reports whether the proposal moves something out of dir.

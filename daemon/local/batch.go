@@ -82,6 +82,20 @@ func (b *Batch) setFile(f id.Folder, p id.Path, file uint64) {
 	b.maxFile = max(b.maxFile, file)
 }
 
+// Place keeps what is about to be brought to a path.
+func (b *Batch) Place(f id.Folder, p id.Path, pl Placement) { b.b.Set(placeKey(f, p), pl.encode()) }
+
+// DropPlacements forgets what was to be brought: it is recorded, or was not done.
+func (b *Batch) DropPlacements(f id.Folder) {
+	prefix := folderKey(keyPlace, f)
+	b.b.DeleteRange(prefix, kv.PrefixEnd(prefix))
+}
+
+// Committed keeps, for a folder, a log index that is committed. See DB.Committed.
+func (b *Batch) Committed(f id.Folder, n uint64) {
+	b.b.Set(committedKey(f), binary.BigEndian.AppendUint64(nil, n))
+}
+
 // Enqueue adds a proposal to the queue; its sequence is used up for good.
 func (b *Batch) Enqueue(it Item) {
 	b.b.Set(queueKey(it.Lane, it.Sequence), it.Body)
@@ -103,7 +117,7 @@ func (b *Batch) SetFolder(f Folder) {
 // DropFolder forgets a folder: its mapping and every record of its paths. The
 // queue stays, for what was proposed is under way.
 func (b *Batch) DropFolder(f id.Folder) {
-	for _, kind := range []byte{keyFolder, keyRow, keyInode, keyKept} {
+	for _, kind := range []byte{keyFolder, keyRow, keyInode, keyKept, keyPlace} {
 		prefix := folderKey(kind, f)
 		b.b.DeleteRange(prefix, kv.PrefixEnd(prefix))
 	}

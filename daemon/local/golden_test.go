@@ -29,6 +29,14 @@ var (
 	}
 )
 
+var goldenPlacements = []Placement{
+	{Path: "gone", Version: meta.Base{Revision: 7, Hash: [8]byte{7}}, Was: meta.Base{Own: 3}},
+	{
+		Path: "to/file", Version: meta.Base{Revision: 8, Hash: [8]byte{8}}, Want: goldenRows[2].Entry, Ino: 1 << 50, From: "from/file\xff",
+		Was: meta.Base{Revision: 6, Hash: [8]byte{6}},
+	},
+}
+
 // Rows have no checksum of their own: the store below them has one for each
 // block. What a row refuses is another version and bytes too few or too many.
 func TestGoldenRows(t *testing.T) {
@@ -92,6 +100,10 @@ func TestGoldenStore(t *testing.T) {
 	b.Put(goldenFolder, "top", goldenRows[1], nil)
 	b.Put(goldenFolder, "dir/sub/file\xff", goldenRows[2], nil)
 	b.Kept(goldenFolder, id.ReservedName+"/kept/0-1", 7)
+	for _, p := range goldenPlacements {
+		b.Place(goldenFolder, p.Path, p)
+	}
+	b.Committed(goldenFolder, 259)
 	for _, it := range items {
 		b.Enqueue(it)
 	}
@@ -99,7 +111,7 @@ func TestGoldenStore(t *testing.T) {
 	if err := d.SetMembers([]byte("members")); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.SetIndex("applied", 258, false); err != nil {
+	if err := d.SetCommitted(258); err != nil {
 		t.Fatal(err)
 	}
 
@@ -164,6 +176,8 @@ func checkGoldenStore(t *testing.T, d *DB, mapping Folder, items []Item) {
 	same("last sequence", last, 256, err)
 	members, err := d.Members()
 	same("members", string(members), "members", err)
-	n, err = d.Index("applied")
-	same("index", n, 258, err)
+	n, err = d.Committed()
+	same("committed", n, 259, err)
+	places, err := d.Placements(goldenFolder)
+	same("placements", places, goldenPlacements, err)
 }

@@ -13,6 +13,7 @@ const (
 	keyInode  = 'I'
 	keyFile   = 'N'
 	keyKept   = 'K'
+	keyPlace  = 'P'
 	keyQueue  = 'Q'
 	keyFolder = 'F'
 	keyMisc   = 'M'
@@ -52,6 +53,14 @@ func keptKey(f id.Folder, p id.Path) []byte { return append(folderKey(keyKept, f
 func queueKey(lane id.Folder, s id.Sequence) []byte {
 	return binary.BigEndian.AppendUint64(folderKey(keyQueue, lane), uint64(s))
 }
+
+func placeKey(f id.Folder, p id.Path) []byte { return append(folderKey(keyPlace, f), p...) }
+
+// committedName is where log indexes known to be committed are kept: by itself the
+// node's, with a folder's ID behind it that folder's.
+const committedName = "committed"
+
+func committedKey(f id.Folder) []byte { return miscKey(committedName + "/" + f.String()) }
 
 func miscKey(name string) []byte { return append([]byte{keyMisc}, name...) }
 

@@ -215,19 +215,26 @@ func (d *DB) SetMembers(data []byte) error {
 	return b.Commit(true)
 }
 
-// Index returns a number kept under a name, 0 if there is none.
-func (d *DB) Index(name string) (uint64, error) {
-	v, ok, err := d.kv.Get(miscKey(name))
-	if err != nil || !ok || len(v) != 8 {
+// Committed returns the highest log index that this node knows to be committed, 0
+// if it knows none.
+func (d *DB) Committed() (last uint64, err error) {
+	it, err := d.kv.Iter(miscKey(committedName), kv.PrefixEnd(miscKey(committedName)))
+	if err != nil {
 		return 0, err
 	}
-	return binary.BigEndian.Uint64(v), nil
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for it.Next() {
+		if v := it.Value(); len(v) == 8 {
+			last = max(last, binary.BigEndian.Uint64(v))
+		}
+	}
+	return last, nil
 }
 
-// SetIndex keeps a number under a name: durable on return with sync, else with the
-// next synced batch.
-func (d *DB) SetIndex(name string, n uint64, sync bool) error {
+// SetCommitted keeps a log index that is committed, durable with the next synced
+// batch. One goroutine calls it, with growing numbers.
+func (d *DB) SetCommitted(n uint64) error {
 	b := d.kv.NewBatch()
-	b.Set(miscKey(name), binary.BigEndian.AppendUint64(nil, n))
-	return b.Commit(sync)
+	b.Set(miscKey(committedName), binary.BigEndian.AppendUint64(nil, n))
+	return b.Commit(false)
 }

@@ -309,12 +309,12 @@ func (c *commit) undoExchange(s *step, in *intent) error {
 			break
 		}
 		st, err := c.fs.Lstat(in.stage)
-		if err != nil || st.Ino == in.new.Ino && st.Kind == in.new.Kind {
+		if err != nil || st.SameIgnoringCTime(in.new) {
 			return err // the stage is ours again
 		}
 		// In between he replaced ours: that is the newest, and goes back to path.
 	}
-	if st, err := c.fs.Lstat(in.stage); err != nil || st.Kind == vfs.Absent || st.Ino == in.new.Ino && st.Kind == in.new.Kind {
+	if st, err := c.fs.Lstat(in.stage); err != nil || st.Kind == vfs.Absent || st.SameIgnoringCTime(in.new) {
 		return err
 	}
 	c.giveBack(in, in.stage, s.path)

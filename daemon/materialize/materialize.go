@@ -161,8 +161,12 @@ type Options struct {
 	FS      func() (vfs.FS, error)
 	Content Content
 	Keeper  Keeper
-	Log     *slog.Logger     // nil: discarded
-	Now     func() time.Time // nil: time.Now
+	// Settle is called by Recover, once what a crash cut short is finished or undone
+	// and before any stage is removed, with what lies in kept: the moment to record
+	// what the crash kept from being recorded. nil: not wanted.
+	Settle func([]Kept) error
+	Log    *slog.Logger     // nil: discarded
+	Now    func() time.Time // nil: time.Now
 	// Reserve is the space in bytes that staging leaves free, or a tenth of what is
 	// free where that is less. 0: 64 MiB.
 	Reserve uint64

@@ -53,14 +53,14 @@ type role struct {
 
 // plan is the pure result of newPlan.
 type plan struct {
-	items []Item
-	steps []step
-	roles []role
+	items  []Item
+	steps  []step
+	roles  []role
+	byPath map[id.Path]int
 }
 
 type planner struct {
 	plan
-	byPath map[id.Path]int
 	order  []int           // items in path order
 	claim  map[id.Path]int // source path -> the item that takes it
 	whole  map[id.Path]int // source directories that are renamed as a whole -> the item
@@ -72,9 +72,8 @@ type planner struct {
 // last, deepest first, directories are removed and modes set. It is pure.
 func newPlan(items []Item) (*plan, error) {
 	p := &planner{
-		plan:   plan{items: items, roles: make([]role, len(items))},
-		byPath: make(map[id.Path]int, len(items)), claim: map[id.Path]int{},
-		whole: map[id.Path]int{}, target: map[id.Path]int{},
+		plan:  plan{items: items, roles: make([]role, len(items)), byPath: make(map[id.Path]int, len(items))},
+		claim: map[id.Path]int{}, whole: map[id.Path]int{}, target: map[id.Path]int{},
 	}
 	if err := p.index(); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ func (x *Executor) Recover(ctx context.Context) (err error) {
 	if err := x.takeUpKept(fsys); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
+	if err := x.settle(); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	// Last, for the intents above tell which names below tmp are not stages.
 	for _, n := range names {
 		if !strings.HasPrefix(n, intentsPrefix) && !x.stillUseful(fsys, n) && ctx.Err() == nil {
@@ -53,6 +57,21 @@ func (x *Executor) Recover(ctx context.Context) (err error) {
 		}
 	}
 	return ctx.Err()
+}
+
+// settle lets the caller record what it can, in the order of the kept files' names.
+func (x *Executor) settle() error {
+	if x.opts.Settle == nil {
+		return nil
+	}
+	x.mu.Lock()
+	kept := make([]Kept, 0, len(x.kept))
+	for _, k := range x.kept {
+		kept = append(kept, k.Kept)
+	}
+	x.mu.Unlock()
+	sort.Slice(kept, func(a, b int) bool { return kept[a].File < kept[b].File })
+	return x.opts.Settle(kept)
 }
 
 // bigAge is how long a big file's stage waits to be wanted again.
@@ -182,7 +201,7 @@ func (r *recovery) put(in *intent) error {
 	if err != nil {
 		return err
 	}
-	if at.Kind == in.new.Kind && at.Ino == in.new.Ino {
+	if at.SameIgnoringCTime(in.new) {
 		return r.fs.Rename(in.stage, in.path, vfs.Exchange)
 	}
 	if st.Kind == vfs.File || st.Kind == vfs.Symlink {

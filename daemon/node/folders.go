@@ -27,10 +27,6 @@ type folders struct {
 
 	mu   sync.Mutex // guards live
 	live map[id.Folder]*running
-
-	// notedMu guards the log indexes known to be committed: kept, and kept durably.
-	notedMu       sync.Mutex
-	noted, synced uint64
 }
 
 // running is one engine and how to end it.
@@ -126,7 +122,7 @@ func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.
 	cancel := func() { unwatch(); stop() }
 	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
-		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Known: fs.known, Moved: fs.n.peers.Kick, Log: fs.n.log,
+		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Log: fs.n.log,
 	}
 	e := folder.New(o)
 	r := &running{id: f, options: o, engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
@@ -188,36 +184,9 @@ func (fs *folders) states() []peers.FolderState {
 	return out
 }
 
-// committedIndex is the name of the highest log index known to be committed.
-const committedIndex = "committed-index"
-
-// note keeps that the log is committed up to index; with sync, durably.
-func (fs *folders) note(index uint64, sync bool) error {
-	fs.notedMu.Lock()
-	defer fs.notedMu.Unlock()
-	if index <= fs.synced || index <= fs.noted && !sync {
-		return nil
-	}
-	index = max(index, fs.noted)
-	if err := fs.n.local.SetIndex(committedIndex, index, sync); err != nil {
-		return err
-	}
-	if fs.noted = index; sync {
-		fs.synced = index
-	}
-	return nil
-}
-
-// known is what an engine asks for before it brings anything of the log up to
-// index to a disk: after a crash nothing may be decided on an older state than
-// the disk was brought to. Otherwise what others did, and this disk has, would
-// pass for this user's own change of an older version.
-func (fs *folders) known(index uint64) error {
-	return fs.note(max(index, fs.n.machine.AppliedIndex()), true)
-}
-
 // noteCommitted remembers how far the log was applied, so that a start replays it
-// without waiting for a leader.
+// without waiting for a leader. What was brought to a disk is remembered durably by
+// the folder's engine.
 func (fs *folders) noteCommitted(ctx context.Context) error {
 	changed, stop := fs.n.machine.Watch()
 	defer stop()
@@ -227,7 +196,7 @@ func (fs *folders) noteCommitted(ctx context.Context) error {
 			return nil
 		case <-changed:
 		}
-		if err := fs.note(fs.n.machine.AppliedIndex(), false); err != nil {
+		if err := fs.n.local.SetCommitted(fs.n.machine.AppliedIndex()); err != nil {
 			return err
 		}
 		if err := fs.dropRemoved(); err != nil {
@@ -259,7 +228,7 @@ func (fs *folders) dropRemoved() error {
 
 // caught waits until the log is applied as far as this node ever knew.
 func (fs *folders) caught(ctx context.Context) error {
-	want, err := fs.n.local.Index(committedIndex)
+	want, err := fs.n.local.Committed()
 	if err != nil {
 		return err
 	}

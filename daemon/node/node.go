@@ -86,7 +86,7 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	n.peers = peers.New(peers.Options{
 		Transport: n.trans, Backend: backend{n}, Members: n.members, Log: o.Log,
 	})
-	committed, err := n.local.Index(committedIndex)
+	committed, err := n.local.Committed()
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

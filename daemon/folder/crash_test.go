@@ -1,0 +1,200 @@
+package folder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher"
+)
+
+// freeze copies the node's local store as the kernel has it: what a kill leaves.
+func (n *node) freeze() string {
+	n.c.t.Helper()
+	to, err := os.MkdirTemp(n.home, "frozen")
+	n.c.ok(err)
+	n.c.ok(os.CopyFS(filepath.Join(to, "local"), os.DirFS(filepath.Join(n.home, "local"))))
+	return filepath.Join(to, "local")
+}
+
+// died makes the node one that was killed when freeze was called, but for what the
+// executor did to the folder since: a crash before it was recorded.
+func (n *node) died(frozen string) {
+	n.c.t.Helper()
+	n.end()
+	l := filepath.Join(n.home, "local")
+	n.c.ok(os.RemoveAll(l))
+	n.c.ok(os.Rename(frozen, l))
+}
+
+// onceAt calls f at the first hit of a failpoint. Failpoints are the process's, so
+// its tests do not run beside others.
+func onceAt(t *testing.T, place string, f func()) {
+	t.Helper()
+	var done atomic.Bool
+	failpoint.Set(place, func() error {
+		if done.CompareAndSwap(false, true) {
+			f()
+		}
+		return nil
+	})
+	t.Cleanup(func() { failpoint.Set(place, nil) })
+}
+
+// TestKilledBeforeRecording: b brings a change of a's to its disk and is killed before
+// that is recorded. Then a, and b's user, go on. What a did stands, and nobody made a
+// conflict.
+func TestKilledBeforeRecording(t *testing.T) {
+	tree := func(n *node) {
+		n.write("f", "c1")
+		n.write("keep", "k")
+		n.write("d/x", "dx")
+		n.write("d/y", "dy")
+		n.write("e/x", "ex")
+	}
+	for _, k := range []struct {
+		name          string
+		brought, then step // of a
+		user          step // of b's user, while b is down
+	}{
+		{name: "a new file, then deleted", brought: func(n *node) { n.write("n", "new") }, then: func(n *node) { n.remove("n") }},
+		{name: "a new file, then edited", brought: func(n *node) { n.write("n", "new") }, then: func(n *node) { n.write("n", "newer") }},
+		{name: "an edit, then edited back", brought: func(n *node) { n.write("f", "c2") }, then: func(n *node) { n.write("f", "c1") }},
+		{name: "an edit, then deleted", brought: func(n *node) { n.write("f", "c2") }, then: func(n *node) { n.remove("f") }},
+		{name: "a rename, then deleted", brought: func(n *node) { n.rename("f", "g") }, then: func(n *node) { n.remove("g") }},
+		{name: "a rename, then renamed back", brought: func(n *node) { n.rename("f", "g") }, then: func(n *node) { n.rename("g", "f") }},
+		{name: "a rename, then renamed on", brought: func(n *node) { n.rename("f", "g") }, then: func(n *node) { n.rename("g", "h") }},
+		{name: "a deletion, then made again", brought: func(n *node) { n.remove("f") }, then: func(n *node) { n.write("f", "again") }},
+		{name: "a directory renamed, then back", brought: func(n *node) { n.rename("d", "m") }, then: func(n *node) { n.rename("m", "d") }},
+		{name: "a directory renamed, then edited in", brought: func(n *node) { n.rename("d", "m") }, then: func(n *node) { n.write("m/x", "mx") }},
+		{name: "a directory renamed, then deleted", brought: func(n *node) { n.rename("d", "m") }, then: func(n *node) { n.remove("m") }},
+		{name: "a directory for another", brought: func(n *node) { n.rename("d", "m"); n.rename("e", "d") }, then: func(n *node) { n.write("d/x", "new") }},
+		{name: "a mode, then another", brought: func(n *node) { n.chmod("f", 0o600) }, then: func(n *node) { n.chmod("f", 0o640) }},
+		{name: "a directory's mode, then another", brought: func(n *node) { n.chmod("d", 0o700) }, then: func(n *node) { n.chmod("d", 0o750) }},
+		{name: "a new file, edited by the user", brought: func(n *node) { n.write("n", "new") }, user: func(n *node) { n.write("n", "mine") }},
+		{name: "a new file, its mode set by the user", brought: func(n *node) { n.write("n", "new") }, user: func(n *node) { n.chmod("n", 0o600) }},
+		{name: "an edit, edited by the user", brought: func(n *node) { n.write("f", "c2") }, user: func(n *node) { n.write("f", "mine") }},
+		{name: "a rename, edited by the user", brought: func(n *node) { n.rename("f", "g") }, user: func(n *node) { n.write("g", "mine") }},
+		{name: "a subtree, then deleted", brought: func(n *node) { n.write("s/t/u", "deep"); n.write("s/v", "v") }, then: func(n *node) { n.remove("s") }},
+	} {
+		for _, place := range []string{"before-step", "before-record", "recorded"} {
+			t.Run(k.name+"/"+place, func(t *testing.T) {
+				c := startCluster(t, 2)
+				a, b := c.nodes[0], c.nodes[1]
+				tree(a)
+				c.settled()
+				b.set(true, false)
+				k.brought(a)
+				a.committed()
+				var frozen string
+				onceAt(t, "materialize/"+place, func() { frozen = b.freeze() })
+				b.set(false, false)
+				b.follows()
+				b.died(frozen)
+				last := a
+				if k.user != nil {
+					last = b
+					k.user(b)
+				} else {
+					k.then(a)
+					a.committed()
+				}
+				want := render(last.disk())
+				b.start()
+				c.settled()
+				for _, n := range c.nodes {
+					if got := render(n.disk()); got != want {
+						t.Errorf("%s:\n%swant\n%s%s", filepath.Base(n.root), got, want, c.story())
+					}
+				}
+				c.noRecords()
+			})
+		}
+	}
+}
+
+// noRecords fails if any conflict was ever recorded.
+func (c *cluster) noRecords() {
+	c.t.Helper()
+	v := c.leader.View()
+	defer v.Close()
+	c.ok(v.Conflicts(c.folder, func(x meta.Conflict) error { return fmt.Errorf("a conflict is on record: %+v", x) }))
+}
+
+// A received file's places are known after a kill as before: this node serves it, and
+// history has it once it is replaced.
+func TestKilledNodeKeepsLocations(t *testing.T) {
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("f", "version one")
+	c.settled()
+	b.died(b.freeze())
+	b.start()
+	c.settled()
+	sum := chunks.Sum(chunks.Chunk, []byte("version one"))
+	stored := func(when string) {
+		t.Helper()
+		if _, err := b.chunks.Get(context.Background(), sum, chunks.Chunk, nil); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	stored("after the restart")
+	a.write("f", "version two")
+	c.settled()
+	within(t, "the sweep of the old version", func(ctx context.Context) error {
+		for {
+			if n, _ := b.engine.exec.KeptFiles(); n == 0 {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	stored("after its replacement")
+}
+
+// The root is unmounted between the watcher's look and the engine's: what the watcher
+// saw is not gone.
+func TestRootGoneUnderABatch(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	a := c.nodes[0]
+	a.write("d/f", "x")
+	a.write("l/g", "y")
+	c.settled()
+	before := c.head()
+	f, err := vfs.OpenReal(a.root)
+	c.ok(err)
+	st, err := f.Lstat("d")
+	c.ok(errors.Join(err, f.Close()))
+	st.Mode = 0o700 // the watcher saw a chmod
+	away := a.root + ".away"
+	c.ok(os.Rename(a.root, away))
+	c.ok(os.Mkdir(a.root, 0o755))
+	if err := a.engine.take(context.Background(), watcher.Batch{Paths: []watcher.Dirty{{Path: "d", Stat: st}}, Done: func() {}}); err == nil {
+		t.Error("a root without its marker was taken for the folder")
+	}
+	if _, ok, err := a.local.Get(c.folder, "d/f"); !ok || err != nil {
+		t.Errorf("the record of what was below is gone: %v", err)
+	}
+	if c.head() != before {
+		t.Errorf("revision %d was committed", c.head().Revision)
+	}
+	c.ok(os.Remove(a.root))
+	c.ok(os.Rename(away, a.root))
+	a.cancel()
+	<-a.done
+	a.err = nil // the engine may have noticed itself, and halted
+}
