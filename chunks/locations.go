@@ -152,6 +152,23 @@ func (s *Store) DropFile(n uint64) error {
 	return nil
 }
 
+// Retire is for a file that is about to go: Rescue, Sync and DropFile, one file at a
+// time, for two that hold the same chunk must not rely on each other. r is nil where
+// nothing can be read any more.
+func (s *Store) Retire(ctx context.Context, n uint64, r io.ReaderAt) error {
+	s.retire.Lock()
+	defer s.retire.Unlock()
+	if r != nil {
+		if err := s.Rescue(ctx, n, r); err != nil {
+			return err
+		}
+		if err := s.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	return s.DropFile(n)
+}
+
 // Rescue packs the chunks whose only sound place is file number n, read from r,
 // before that file goes. Then Sync, then the file may go, then DropFile. Chunks
 // that r no longer holds are left out and make the error ErrChanged; all others

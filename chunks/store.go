@@ -57,6 +57,8 @@ type Store struct {
 	closed       bool
 
 	group syncGroup
+
+	retire sync.Mutex // held by Retire; before all other locks
 }
 
 // Open opens the store in o.Dir, makes it if there is none, and brings the index

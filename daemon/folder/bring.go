@@ -35,7 +35,20 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	if err != nil || len(items) == 0 {
 		return err
 	}
+	return e.stage(ctx, s, items)
+}
+
+// stage stages items and moves them into place. Where there is no room for all, the
+// half of them is tried: one file that does not fit keeps no other from coming.
+func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) error {
 	staged, err := e.exec.Stage(ctx, items)
+	var room *materialize.NoSpaceError
+	if n := len(items) / 2; errors.As(err, &room) && n > 0 {
+		if err := e.stage(ctx, s, items[:n]); err != nil {
+			return err
+		}
+		return e.stage(ctx, s, items[n:])
+	}
 	if err != nil {
 		return e.stageFailed(ctx, items, err)
 	}
@@ -296,7 +309,8 @@ func busyReason(r materialize.Result) string {
 	return "a program has it open for writing"
 }
 
-// stageFailed postpones a whole page, for a full disk above all.
+// stageFailed postpones what could not be staged. A disk that is full all at once
+// halts the folder.
 func (e *Engine) stageFailed(ctx context.Context, items []materialize.Item, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -307,7 +321,7 @@ func (e *Engine) stageFailed(ctx context.Context, items []materialize.Item, err 
 	e.log.Error("stage", "files", len(items), "error", err)
 	reason := fmt.Sprintf("cannot be staged: %v", err)
 	for _, it := range items {
-		e.st.postpone(it.Path, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
+		e.st.postpone(it.Path, postponed{why: reason, blocked: reason, lacking: true, size: it.Want.Size, at: time.Now().Add(retryBlocked)})
 	}
 	return nil
 }

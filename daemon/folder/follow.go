@@ -57,6 +57,9 @@ func (e *Engine) followLoop(ctx context.Context, changed <-chan struct{}) error 
 // follow takes own outcomes, finds what differs from the head and brings it. It
 // returns when the earliest postponed path is due again.
 func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
+	for _, p := range e.st.dueBlocked() {
+		e.watch.Requeue(p)
+	}
 	pass := e.st.beginPass()
 	e.mu.Lock()
 	s, err := e.snap()

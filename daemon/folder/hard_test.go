@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -106,6 +107,90 @@ func TestBothSides(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestDuringFirstSync: what is still to be pulled was never on the disk, so nobody
+// meant to delete it.
+func TestDuringFirstSync(t *testing.T) {
+	t.Parallel()
+	for _, k := range []struct {
+		name string
+		do   step
+	}{
+		{"the directory is renamed", func(n *node) { n.rename("d", "e") }},
+		{"the directory is removed", func(n *node) { n.remove("d") }},
+		{"a file takes its place", func(n *node) { n.remove("d"); n.write("d", "mine") }},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, t.TempDir(), 2)
+			t.Cleanup(c.close)
+			a, b := c.nodes[0], c.nodes[1]
+			a.start()
+			a.mkdir("d")
+			f, err := os.Create(a.path("d/a")) // a page of its own
+			c.ok(err)
+			c.ok(f.Truncate(firstPageBytes + 1<<20)) // whole chunks of zeros, which nobody pulls
+			c.ok(f.Close())
+			a.write("d/b", "bbb")
+			a.write("d/c", "ccc")
+			a.committed()
+			b.caught()
+			b.gate, b.gated = make(chan struct{}), make(chan struct{}, 1)
+			b.start()
+			<-b.gated // d and d/a are there, the rest is being pulled
+			k.do(b)
+			b.captured()
+			close(b.gate)
+			c.settled()
+			for _, text := range []string{"bbb", "ccc"} {
+				if got := render(a.disk()); !strings.Contains(got, text) {
+					t.Errorf("%q is deleted, and never was on the disk of who deleted\n%s", text, got)
+				}
+			}
+		})
+	}
+}
+
+// TestMovedAndReplacedByWhatIsMissing: where a file was renamed and another written in
+// its place that nobody online has, the old one stays where it was: it must not look
+// like a deletion.
+func TestMovedAndReplacedByWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("z", "old old old")
+	c.settled()
+	b.set(true, false)
+	a.rename("z", "y")
+	a.committed()
+	a.write("z", "new new new")
+	a.committed()
+	head := c.head()
+	missing := chunks.Sum(chunks.Chunk, []byte("new new new"))
+	c.mu.Lock()
+	c.missing[missing] = true
+	c.mu.Unlock()
+	b.set(false, false)
+	within(t, "z to be found missing", func(ctx context.Context) error {
+		return b.engine.until(ctx, func() (bool, error) {
+			b.engine.st.mu.Lock()
+			defer b.engine.st.mu.Unlock()
+			return b.engine.st.later["z"].missing, nil
+		})
+	})
+	b.captured()
+	b.has("z", "old old old")
+	if got := c.head(); got != head {
+		t.Errorf("revision %d by node %v, and nobody did anything", got.Revision, got.Node)
+	}
+	c.mu.Lock()
+	delete(c.missing, missing)
+	c.mu.Unlock()
+	c.settled()
+	b.has("z", "new new new")
+	b.has("y", "old old old")
+	c.noRecords()
 }
 
 // TestRestart: what was queued, or sent and not applied here, survives a restart.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -70,6 +71,10 @@ type node struct {
 
 	// Guarded by c.mu.
 	cut, held bool
+
+	// gate, if not nil, holds pulls of chunks until it is closed; gated gets a value
+	// when one is held. Set before the node runs.
+	gate, gated chan struct{}
 
 	// Set while it runs.
 	engine *Engine
@@ -212,6 +217,28 @@ func (n *node) apply(ctx context.Context) {
 	}
 }
 
+// caught returns when the node has applied all of the log.
+func (n *node) caught() {
+	n.c.t.Helper()
+	news, stop := n.machine.Watch()
+	defer stop()
+	within(n.c.t, "the log to be applied", func(ctx context.Context) error {
+		for {
+			n.c.mu.Lock()
+			done := n.machine.AppliedIndex() == uint64(len(n.c.log))
+			n.c.mu.Unlock()
+			if done {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-news:
+			}
+		}
+	})
+}
+
 // set changes how the node is reached: cut off, it neither sends nor applies;
 // held, it sends but does not apply.
 func (n *node) set(cut, held bool) {
@@ -247,6 +274,17 @@ func (n *node) Propose(_ context.Context, env meta.Envelope, body meta.Body) (me
 
 // Pull implements fetch.Puller from the stores of the nodes that are reachable.
 func (n *node) Pull(ctx context.Context, _ id.Folder, _ []id.Node, want []fetch.Want, got func(int, []byte) error) (missing []int, err error) {
+	if n.gate != nil && slices.ContainsFunc(want, func(w fetch.Want) bool { return w.Kind == chunks.Chunk }) {
+		select {
+		case n.gated <- struct{}{}:
+		default:
+		}
+		select {
+		case <-n.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	for i, w := range want {
 		data, ok := n.find(ctx, w)
 		if !ok {

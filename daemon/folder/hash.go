@@ -24,11 +24,13 @@ const hashWorkers = 3
 // found is a path that the watcher handed over, with what was read of it.
 type found struct {
 	path id.Path
-	told vfs.Stat
+	told vfs.Stat // by the watcher
 	disk reconcile.Disk
 	// file is the number under which chunk locations name the file, 0 if its
 	// chunks are in packs.
 	file uint64
+	// used: a record names that number.
+	used bool
 	// again: it changed while it was read; it comes back when it has settled.
 	again bool
 	// gone: the user removed it while it was read.

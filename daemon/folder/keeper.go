@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/lockstep-sync/lockstep/chunks"
@@ -63,15 +64,11 @@ func (k keeper) Rescue(ctx context.Context, kept materialize.Kept, h vfs.Handle)
 	if err != nil || n == 0 {
 		return err
 	}
+	var r io.ReaderAt
 	if h != nil {
-		if err := e.o.Chunks.Rescue(ctx, n, h); err != nil {
-			return err
-		}
-		if err := e.o.Chunks.Sync(ctx); err != nil {
-			return err
-		}
+		r = h
 	}
-	if err := e.o.Chunks.DropFile(n); err != nil {
+	if err := e.o.Chunks.Retire(ctx, n, r); err != nil {
 		return err
 	}
 	b := e.o.Local.NewBatch()

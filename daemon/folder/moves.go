@@ -177,7 +177,7 @@ func (e *Engine) proposeFileMove(s *snap, f vfs.FS, p *proposal, fd *found) erro
 		if file != 0 {
 			e.dropFile(b, file)
 		}
-		file, unpacked = fd.file, true
+		file, unpacked, fd.used = fd.file, true, true
 	}
 	b.Put(e.o.ID, fd.path, local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: fd.disk.Entry, Stat: fd.disk.Stat, File: file, Unpacked: unpacked}, nil)
 	return nil

@@ -39,6 +39,7 @@ type postponed struct {
 	why     string
 	blocked string // set when time alone will not mend it
 	missing bool   // waits for another node
+	lacking bool   // blocked, and the disk must not count as being at the head
 	size    int64
 	at      time.Time // when to look again; zero: at the next occasion
 	since   time.Time
@@ -51,7 +52,8 @@ type state struct {
 	phase    Phase
 	err      error
 	later    map[id.Path]postponed
-	blocked  map[id.Path]string // local paths that cannot be read or are refused
+	blocked  map[id.Path]string    // local paths that cannot be read or are refused
+	again    map[id.Path]time.Time // when to look at one of them again
 	lineages map[id.Path]id.Sequence
 	head     meta.Commit // newest compared with the whole disk
 	onDisk   id.Revision // newest whose every path is on the disk
@@ -70,6 +72,7 @@ func (s *state) init() {
 	s.phase = StateStarting
 	s.later = make(map[id.Path]postponed)
 	s.blocked = make(map[id.Path]string)
+	s.again = make(map[id.Path]time.Time)
 	s.lineages = make(map[id.Path]id.Sequence)
 	s.changed = make(chan struct{})
 }
@@ -100,11 +103,28 @@ func (s *state) halt(err error) {
 	s.bump()
 }
 
+// block lists a local path. It is looked at again after a time: a failing disk, say,
+// makes no event when it works again.
 func (s *state) block(p id.Path, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blocked[p] = reason
+	s.again[p] = time.Now().Add(retryBlocked)
 	s.bump()
+}
+
+// dueBlocked takes out the blocked local paths whose time has come.
+func (s *state) dueBlocked() (out []id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for p, at := range s.again {
+		if !at.After(now) {
+			out = append(out, p)
+			delete(s.again, p)
+		}
+	}
+	return out
 }
 
 func (s *state) unblock(p id.Path) {
@@ -112,6 +132,7 @@ func (s *state) unblock(p id.Path) {
 	defer s.mu.Unlock()
 	if _, ok := s.blocked[p]; ok {
 		delete(s.blocked, p)
+		delete(s.again, p)
 		s.bump()
 	}
 }
@@ -134,6 +155,7 @@ func (s *state) settle(p id.Path) {
 	defer s.mu.Unlock()
 	delete(s.later, p)
 	delete(s.blocked, p)
+	delete(s.again, p)
 }
 
 // askPass makes what is blocked due now, and returns the number of the first pass
@@ -265,6 +287,9 @@ func (s *state) nextRetry() time.Duration {
 			next = min(next, max(time.Until(d.at), 10*time.Millisecond))
 		}
 	}
+	for _, at := range s.again {
+		next = min(next, max(time.Until(at), 10*time.Millisecond))
+	}
 	return next
 }
 
@@ -321,7 +346,7 @@ func (s *state) seen(head meta.Commit) bool {
 	defer s.mu.Unlock()
 	s.head = head
 	for _, d := range s.later {
-		if d.blocked == "" {
+		if d.blocked == "" || d.lacking {
 			s.bump()
 			return false
 		}

@@ -2,7 +2,6 @@ package folder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,6 +63,7 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 	if err != nil || len(all) == 0 {
 		return err
 	}
+	defer e.dropUnused(slices.Clone(all))
 	if err := e.hashAll(ctx, f, all); err != nil {
 		return err
 	}
@@ -122,6 +122,19 @@ func (e *Engine) stillDirty(f vfs.FS, all []*found) ([]*found, error) {
 		out = append(out, fd)
 	}
 	return out, nil
+}
+
+// dropUnused drops the chunk locations of files that no record names after all.
+func (e *Engine) dropUnused(all []*found) {
+	b := e.o.Local.NewBatch()
+	for _, fd := range all {
+		if fd.file != 0 && !fd.used {
+			e.dropFile(b, fd.file)
+		}
+	}
+	if err := b.Commit(false); err != nil {
+		e.log.Warn("drop unused chunk locations", "error", err)
+	}
 }
 
 // setAside takes out what could not be read: what changed meanwhile comes back
@@ -265,6 +278,13 @@ func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 		if err := e.deleteBelow(s, p, fd.path); err != nil {
 			return err
 		}
+		lacked, err := e.lackedBelow(s, fd.path, p.handled)
+		if err != nil {
+			return err
+		}
+		if lacked { // but not what never was on this disk: it clashes
+			c.Change.Base = meta.Base{}
+		}
 	}
 	return e.apply(p, fd, c)
 }
@@ -285,12 +305,14 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 			p.changes.puts = append(p.changes.puts, ch)
 		}
 		r := local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: ch.Entry, Stat: fd.disk.Stat, File: fd.file, Unpacked: fd.file != 0}
+		fd.used = true
 		e.putRow(p.rows, fd.path, r, old)
 		if r.Unpacked {
 			e.wakePacker()
 		}
 	case reconcile.Adopt:
 		r := local.Row{Base: c.Base, Entry: c.Entry, Stat: fd.disk.Stat, File: fd.file, Unpacked: fd.file != 0}
+		fd.used = true
 		if c.had && c.row.Entry.SameContent(c.Entry) && fd.file == 0 {
 			r.File, r.Unpacked = c.row.File, c.row.Unpacked
 		}
@@ -329,139 +351,6 @@ func (e *Engine) dropFile(b *local.Batch, file uint64) {
 		// A location that stays behind fails its verification and goes then.
 		e.log.Debug("drop chunk locations", "file", file, "error", err)
 	}
-}
-
-// proposeGone decides on a path that is not on the disk. mu is held.
-func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error {
-	c, err := e.decide(s, path, reconcile.Disk{})
-	if err != nil {
-		return err
-	}
-	if !c.had || c.row.Stat.Kind != vfs.Dir {
-		return e.deleteOne(p, path, c)
-	}
-	whole, err := e.covered(s, path)
-	if err != nil {
-		return err
-	}
-	if !whole || c.Action != reconcile.Propose || p.touches(path) {
-		if err := e.deleteBelow(s, p, path); err != nil {
-			return err
-		}
-		lacked, err := e.lackedBelow(s, path, p.handled)
-		if err != nil {
-			return err
-		}
-		if lacked {
-			// Something below it never was on this disk, so the user cannot have
-			// meant to delete that: the directory comes back for it.
-			e.dropRow(p.rows, path, c.row)
-			e.st.postpone(path, postponed{why: "follow"})
-			e.lookAgain()
-			return nil
-		}
-		return e.deleteOne(p, path, c)
-	}
-	ch := c.Change
-	ch.Base = e.seen.Base()
-	p.changes.deletes = append(p.changes.deletes, ch)
-	p.handled[path] = true
-	err = e.o.Local.Below(e.o.ID, path, func(q id.Path, r local.Row) error {
-		p.handled[q] = true
-		e.dropRow(p.rows, q, r)
-		return nil
-	})
-	e.dropRow(p.rows, path, c.row)
-	return err
-}
-
-// lackedBelow also asks the head while the whole disk was not compared with any
-// revision: what is still to be brought is not postponed yet. mu is held.
-func (e *Engine) lackedBelow(s *snap, dir id.Path, gone map[id.Path]bool) (bool, error) {
-	if e.st.lackedBelow(dir, gone) || e.seen.Revision != 0 {
-		return e.st.lackedBelow(dir, gone), nil
-	}
-	lacked := false
-	err := s.view.Tree(e.o.ID, dir, s.head.Revision, func(v meta.Version) error {
-		if !v.Path.Below(dir) || gone[v.Path] || e.pendingSeq(v.Path) != 0 {
-			return nil
-		}
-		_, had, err := e.o.Local.Get(e.o.ID, v.Path)
-		if err == nil && !had {
-			lacked, err = true, errStop
-		}
-		return err
-	})
-	if errors.Is(err, errStop) {
-		err = nil
-	}
-	return lacked, err
-}
-
-// touches reports whether the proposal moves something out of dir.
-func (p *proposal) touches(dir id.Path) bool {
-	return slices.ContainsFunc(p.changes.moves, func(c meta.Change) bool { return c.From.Within(dir) })
-}
-
-// deleteBelow proposes the deletion of every recorded path below dir, deepest
-// first. mu is held.
-func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) error {
-	var paths []id.Path
-	err := e.o.Local.Below(e.o.ID, dir, func(q id.Path, _ local.Row) error {
-		if !p.handled[q] {
-			paths = append(paths, q)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(paths, func(a, b id.Path) int {
-		if d := b.Depth() - a.Depth(); d != 0 {
-			return d
-		}
-		return strings.Compare(string(a), string(b))
-	})
-	for _, q := range paths {
-		c, err := e.decide(s, q, reconcile.Disk{})
-		if err != nil {
-			return err
-		}
-		if err := e.deleteOne(p, q, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// deleteOne carries a decision on one absent path into the proposal.
-func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
-	switch c.Action {
-	case reconcile.Propose:
-		p.changes.deletes = append(p.changes.deletes, c.Change)
-		p.handled[path] = true
-		e.dropRow(p.rows, path, c.row)
-	case reconcile.Adopt:
-		p.handled[path] = true
-		e.dropRow(p.rows, path, c.row)
-		e.st.settle(path)
-	case reconcile.Materialize:
-		if c.had { // a file of another history: forget it, then bring the head
-			e.dropRow(p.rows, path, c.row)
-		}
-		e.st.postpone(path, postponed{why: "follow"})
-		e.lookAgain()
-	case reconcile.Wait:
-		e.st.postpone(path, postponed{why: whyOutcome})
-	}
-	return nil
-}
-
-func (e *Engine) dropRow(b *local.Batch, p id.Path, r local.Row) {
-	if r.File != 0 {
-		e.dropFile(b, r.File)
-	}
-	b.Delete(e.o.ID, p, r)
 }
 
 // txn is a place in the lane: see propose.Tx.

@@ -41,16 +41,24 @@ func (e *Engine) Flush(ctx context.Context) error {
 		last = max(last, seq)
 	}
 	e.mu.Unlock()
-	return e.until(ctx, func() (bool, error) {
+	return e.applied(ctx, func() (bool, error) {
 		e.mu.Lock()
-		defer e.mu.Unlock()
-		for seq := range e.flight {
-			if seq <= last {
-				return false, nil
-			}
+		_, under := e.flight[last]
+		e.mu.Unlock()
+		if !under {
+			return true, nil
 		}
-		return true, nil
+		_, ok, err := e.outcomeOf(last)
+		return ok, err
 	})
+}
+
+// outcomeOf reads an own proposal's outcome from the state machine itself: the
+// follower, which takes the outcomes, may be busy with something large.
+func (e *Engine) outcomeOf(seq id.Sequence) (meta.Outcome, bool, error) {
+	v := e.o.Machine.View()
+	defer v.Close()
+	return v.Outcome(e.o.Self, e.o.ID, seq)
 }
 
 // Wait is Flush, then returns when that revision, or a later one, is on the disk.
@@ -136,8 +144,19 @@ func (e *Engine) running(ctx context.Context) error {
 	})
 }
 
+// applied is until for what the state machine says.
+func (e *Engine) applied(ctx context.Context, done func() (bool, error)) error {
+	news, stop := e.o.Machine.Watch()
+	defer stop()
+	return e.untilOr(ctx, news, done)
+}
+
 // until asks done again whenever something changed, until it says yes or fails.
 func (e *Engine) until(ctx context.Context, done func() (bool, error)) error {
+	return e.untilOr(ctx, nil, done)
+}
+
+func (e *Engine) untilOr(ctx context.Context, news <-chan struct{}, done func() (bool, error)) error {
 	for {
 		e.st.mu.Lock()
 		changed, halted := e.st.changed, e.st.err
@@ -153,6 +172,7 @@ func (e *Engine) until(ctx context.Context, done func() (bool, error)) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
+		case <-news:
 		}
 	}
 }
@@ -173,11 +193,8 @@ func (e *Engine) Submit(ctx context.Context, cmd meta.Command) (meta.Outcome, er
 		delete(e.awaited, seq)
 	}()
 	var out meta.Outcome
-	err = e.until(ctx, func() (bool, error) {
-		v := e.o.Machine.View()
-		defer v.Close()
-		var ok bool
-		out, ok, err = v.Outcome(e.o.Self, e.o.ID, seq)
+	err = e.applied(ctx, func() (ok bool, err error) {
+		out, ok, err = e.outcomeOf(seq)
 		return ok, err
 	})
 	return out, err
@@ -277,6 +294,7 @@ func (e *Engine) Info() (Info, error) {
 	if in.Phase == StateScanning && !ws.LastScan.IsZero() {
 		in.Phase = StateRunning
 	}
+	in.LocalChanges += len(e.st.blocked)
 	in.PendingFiles, in.PendingBytes = e.st.ahead.files, e.st.ahead.bytes
 	in.UnprotectedBytes = e.st.unprotected
 	for _, p := range slices.Sorted(maps.Keys(e.st.later)) {

@@ -111,6 +111,11 @@ func (c *commit) start(confirm func(*Item) bool) {
 			c.set(l, Raced, c.res[i].Err)
 		}
 	}
+	for i := range c.res { // what is not to be replaced stays, so nobody moves it away
+		if j, ok := p.byPath[c.res[i].MoveFrom]; ok && c.res[i].MoveFrom != "" && c.res[j].State != 0 && p.takesFrom(i) {
+			c.set(i, Raced, c.res[j].Err)
+		}
+	}
 }
 
 // set decides item i, unless it is decided.
@@ -221,7 +226,14 @@ func (c *commit) runBatch(from, to int, record func([]Result) error) error {
 	list, needed := c.intents(from, to)
 	if needed {
 		p := tmpDir + "/" + intentsPrefix + id.Path(c.batch)
-		if err := writeIntents(c.fs, p, list); err != nil {
+		if err := writeIntents(c.fs, p, list); isNoSpace(err) {
+			// Nothing was done. A full disk is no reason to stop the folder.
+			for _, s := range c.s.plan.steps[from:to] {
+				c.set(s.item, Failed, err)
+			}
+			c.results(from, to)
+			return nil
+		} else if err != nil {
 			return err
 		}
 		c.records = append(c.records, p)

@@ -314,8 +314,14 @@ func (c *commit) undoExchange(s *step, in *intent) error {
 		}
 		// In between he replaced ours: that is the newest, and goes back to path.
 	}
-	if st, err := c.fs.Lstat(in.stage); err != nil || st.Kind == vfs.Absent || st.SameIgnoringCTime(in.new) {
+	st, err := c.fs.Lstat(in.stage)
+	if err != nil {
+		// It may be his: Recover looks again, and until then nothing is removed.
+		c.fatal = fmt.Errorf("look at what was displaced from %q, now at %q: %w", s.path, in.stage, err)
 		return err
+	}
+	if st.Kind == vfs.Absent || st.SameIgnoringCTime(in.new) {
+		return nil
 	}
 	c.giveBack(in, in.stage, s.path)
 	return nil

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -251,7 +253,9 @@ func (c *commit) closed(p id.Path, st vfs.Stat) vfs.Stat {
 
 // closeOpened gives the opened directories their modes back, deepest first.
 func (c *commit) closeOpened() {
-	for d, o := range c.opened {
+	dirs := slices.Sorted(maps.Keys(c.opened))
+	for _, d := range slices.Backward(dirs) {
+		o := c.opened[d]
 		st, err := c.fs.Lstat(d)
 		if err == nil && st.Kind == vfs.Dir && st.Ino == o.ino && st.Mode == o.mode {
 			err = c.fs.Chmod(d, o.was)

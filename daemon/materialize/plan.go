@@ -57,12 +57,12 @@ type plan struct {
 	steps  []step
 	roles  []role
 	byPath map[id.Path]int
+	claim  map[id.Path]int // source path -> the item that takes it
 }
 
 type planner struct {
 	plan
 	order  []int           // items in path order
-	claim  map[id.Path]int // source path -> the item that takes it
 	whole  map[id.Path]int // source directories that are renamed as a whole -> the item
 	target map[id.Path]int // their targets
 }
@@ -72,8 +72,8 @@ type planner struct {
 // last, deepest first, directories are removed and modes set. It is pure.
 func newPlan(items []Item) (*plan, error) {
 	p := &planner{
-		plan:  plan{items: items, roles: make([]role, len(items)), byPath: make(map[id.Path]int, len(items))},
-		claim: map[id.Path]int{}, whole: map[id.Path]int{}, target: map[id.Path]int{},
+		plan:  plan{items: items, roles: make([]role, len(items)), byPath: make(map[id.Path]int, len(items)), claim: map[id.Path]int{}},
+		whole: map[id.Path]int{}, target: map[id.Path]int{},
 	}
 	if err := p.index(); err != nil {
 		return nil, err

@@ -307,6 +307,14 @@ func (x *Executor) takeUpKept(fsys vfs.FS) error {
 			continue
 		}
 		list, err := readIntents(fsys, keptDir.Join(n))
+		if errors.Is(err, errIntents) {
+			// What it described stays where it is: nobody knows what it was.
+			x.log.Error("the description of displaced files is damaged and set aside; look at the files", "file", keptDir.Join(n), "error", err)
+			if err := fsys.Rename(keptDir.Join(n), keptDir.Join(batch+".damaged"), vfs.NoReplace); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}

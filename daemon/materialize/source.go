@@ -18,12 +18,6 @@ type Source struct {
 // Sources returns the source of each item, in the order of the items.
 func (s *Staged) Sources() []Source {
 	p := s.plan
-	moved := make([]bool, len(p.items))
-	for _, st := range p.steps {
-		if st.op == opMove || st.op == opPut && st.lifted {
-			moved[st.item] = true
-		}
-	}
 	out := make([]Source, len(p.items))
 	for i := range p.items {
 		it, r := &p.items[i], &p.roles[i]
@@ -31,7 +25,7 @@ func (s *Staged) Sources() []Source {
 		case it.Want.Kind == meta.Absent:
 		case r.stage != meta.Absent:
 			out[i].Ino = s.at[i].stat.Ino
-		case moved[i]:
+		case p.takesFrom(i):
 			out[i] = Source{it.ExpectFrom.Ino, it.MoveFrom}
 		case r.carried:
 			out[i] = p.carriedFrom(i)
@@ -40,6 +34,13 @@ func (s *Staged) Sources() []Source {
 		}
 	}
 	return out
+}
+
+// takesFrom reports that item i's MoveFrom is taken by it, itself and not with a
+// directory above.
+func (p *plan) takesFrom(i int) bool {
+	c, ok := p.claim[p.items[i].MoveFrom]
+	return ok && c == i && !p.roles[i].carried
 }
 
 // carriedFrom is the source of what a directory above brings along.

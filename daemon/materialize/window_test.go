@@ -3,10 +3,14 @@ package materialize
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -221,4 +225,73 @@ func TestRecordFails(t *testing.T) {
 		t.Errorf("f is %q", got)
 	}
 	w.clean()
+}
+
+// write writes into the file that is at path.
+func write(t testing.TB, m *vfs.Mem, p id.Path, text string) {
+	t.Helper()
+	w, err := m.OpenWriter(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.WriteAt([]byte(text), 0)
+	w.Close()
+}
+
+// TestWritesBeforeAndAfterTheExchange: the user writes into the old file in the race,
+// and into the new one before the exchange is undone, at once or while the daemon is
+// down after a crash. Both are kept.
+func TestWritesBeforeAndAfterTheExchange(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		w := newWorld(t, vfs.MemOptions{NoLeases: true})
+		was := w.file("old bytes", 0o644, 1)
+		w.make("f", was)
+		w.must(w.user.SyncAll())
+		items := w.diff(map[id.Path]meta.Entry{"f": was}, map[id.Path]meta.Entry{"f": w.file("new bytes", 0o644, 2)}, nil)
+		s, err := w.x.Stage(context.Background(), items)
+		w.must(err)
+		var dead *vfs.Mem
+		failpoint.Set("materialize/before-exchange", func() error { write(t, w.mem, "f", "FIRST"); return nil })
+		failpoint.Set("materialize/exchanged", func() error {
+			if dead = w.mem.Crash(vfs.Kill, 0); !crash {
+				write(t, w.mem, "f", "SECOND")
+			}
+			return nil
+		})
+		_, err = w.x.Commit(context.Background(), s, nil, nil)
+		failpoint.Reset()
+		w.must(err)
+		if crash {
+			w = &world{t: t, mem: dead, fs: dead, user: dead.Plain(), store: w.store}
+			write(t, dead, "f", "SECOND")
+			w.restart()
+			w.must(w.x.Recover(context.Background()))
+		}
+		w.advance(200 * time.Second)
+		_, err = w.x.Sweep(context.Background())
+		w.must(err)
+		all := fmt.Sprint(w.returned, tree(t, w.user))
+		for _, text := range []string{"FIRST", "SECOND"} {
+			if !strings.Contains(all, text) {
+				t.Errorf("crash %v: the user's %s is nowhere: %s", crash, text, all)
+			}
+		}
+	}
+}
+
+// TestNoRoomForIntents: on a full disk an item fails, and the folder goes on.
+func TestNoRoomForIntents(t *testing.T) {
+	t.Parallel()
+	w, s := one(t)
+	w.mem.Hook(func(c vfs.Call) error {
+		if c.Op == vfs.OpWrite && strings.Contains(string(c.Path), intentsPrefix) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	res, err := w.x.Commit(context.Background(), s, nil, nil)
+	w.must(err)
+	if res[0].State != Failed || !errors.Is(res[0].Err, syscall.ENOSPC) {
+		t.Errorf("%+v", res[0])
+	}
 }
