@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/daemon/materialize"
 	"github.com/lockstep-sync/lockstep/internal/failpoint"
+	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 	"github.com/lockstep-sync/lockstep/watcher"
@@ -163,6 +165,41 @@ func TestKilledNodeKeepsLocations(t *testing.T) {
 		}
 	})
 	stored("after its replacement")
+}
+
+// What a displaced file holds is given back once, however often it is asked for: the
+// file may outlive that, by a crash or a writer.
+func TestGivenBackOnce(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	a := c.nodes[0]
+	a.write("f", "one")
+	c.settled()
+	was := c.head().Base()
+	a.write("f", "two")
+	c.settled()
+	kept := materialize.Kept{File: id.ReservedName + "/kept/x-0", Path: "f", WasVersion: was}
+	give := func(text string) {
+		t.Helper()
+		c.ok(os.WriteFile(a.path(string(kept.File)), []byte(text), 0o600))
+		f, err := a.engine.openFS()
+		c.ok(err)
+		h, err := f.Open(kept.File)
+		c.ok(err)
+		c.ok(keeper{a.engine}.Returned(context.Background(), kept, h))
+		c.ok(errors.Join(h.Close(), f.Close()))
+		c.settled()
+	}
+	before := c.head().Revision
+	give("raced")
+	give("raced")
+	if got := c.head().Revision; got != before+1 {
+		t.Errorf("given back twice: revision %d, want %d", got, before+1)
+	}
+	give("raced and written again")
+	if got := c.head().Revision; got != before+2 {
+		t.Errorf("other bytes: revision %d, want %d", got, before+2)
+	}
 }
 
 // The root is unmounted between the watcher's look and the engine's: what the watcher

@@ -98,6 +98,13 @@ func (k keeper) Returned(ctx context.Context, kept materialize.Kept, h vfs.Handl
 		}
 		entry = fileEntry(st, f)
 	}
+	content := entry.Content
+	if entry.Kind == meta.Symlink {
+		content = id.Sum([]byte(entry.Target))
+	}
+	if done, err := e.o.Local.GivenBack(e.o.ID, kept.File); err != nil || done == content {
+		return err // these bytes are queued, but the file could not be dropped then
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	tx := e.o.Lane.Begin()
@@ -106,6 +113,7 @@ func (k keeper) Returned(ctx context.Context, kept materialize.Kept, h vfs.Handl
 	p.changes.puts = []meta.Change{{
 		Op: meta.OpPut, Path: kept.Path, Base: kept.WasVersion, Entry: entry, Mask: meta.FieldsAll,
 	}}
+	p.rows.GivenBack(e.o.ID, kept.File, content)
 	e.log.Info("a change that raced with the sync was given back as a version", "path", kept.Path)
 	// The row of the path names what took its place: compare it after the outcome.
 	e.st.postpone(kept.Path, postponed{why: whyOutcome})

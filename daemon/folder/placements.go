@@ -61,6 +61,9 @@ type settling struct {
 // and attributes, is not proven: the rows have no ctime, so that the first scan
 // hashes the files, and what the user did meanwhile is a change of this version.
 func (e *Engine) settlePlacements(kept []materialize.Kept) (err error) {
+	if err := e.forgetGivenBack(kept); err != nil {
+		return err
+	}
 	list, err := e.o.Local.Placements(e.o.ID)
 	if err != nil || len(list) == 0 {
 		return err
@@ -88,6 +91,20 @@ func (e *Engine) settlePlacements(kept []materialize.Kept) (err error) {
 	}
 	s.rows.DropPlacements(e.o.ID)
 	return s.rows.Commit(true)
+}
+
+// forgetGivenBack drops the notes on displaced files that are gone by now.
+func (e *Engine) forgetGivenBack(kept []materialize.Kept) error {
+	keep := make(map[id.Path]bool, len(kept))
+	for _, k := range kept {
+		keep[k.File] = true
+	}
+	b := e.o.Local.NewBatch()
+	if err := b.DropGivenBack(e.o.ID, keep); err != nil {
+		b.Discard()
+		return err
+	}
+	return b.Commit(false)
 }
 
 // find looks whether a placement was carried out. Of a directory that was moved as a

@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
@@ -71,6 +72,27 @@ func (b *Batch) DropKept(f id.Folder, kept id.Path, file uint64) {
 	}
 }
 
+// GivenBack notes that the bytes of a displaced file were queued as a change.
+func (b *Batch) GivenBack(f id.Folder, kept id.Path, content id.Digest) {
+	b.b.Set(backKey(f, kept), content[:])
+}
+
+// DropGivenBack forgets all of that but for the displaced files in keep.
+func (b *Batch) DropGivenBack(f id.Folder, keep map[id.Path]bool) (err error) {
+	prefix := folderKey(keyBack, f)
+	it, err := b.d.kv.Iter(prefix, kv.PrefixEnd(prefix))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for it.Next() {
+		if p := id.Path(it.Key()[len(prefix):]); !keep[p] {
+			b.b.Delete(backKey(f, p))
+		}
+	}
+	return nil
+}
+
 // DropFile forgets where the file with a number is.
 func (b *Batch) DropFile(file uint64) { b.b.Delete(fileKey(file)) }
 
@@ -117,7 +139,7 @@ func (b *Batch) SetFolder(f Folder) {
 // DropFolder forgets a folder: its mapping and every record of its paths. The
 // queue stays, for what was proposed is under way.
 func (b *Batch) DropFolder(f id.Folder) {
-	for _, kind := range []byte{keyFolder, keyRow, keyInode, keyKept, keyPlace} {
+	for _, kind := range []byte{keyFolder, keyRow, keyInode, keyKept, keyPlace, keyBack} {
 		prefix := folderKey(kind, f)
 		b.b.DeleteRange(prefix, kv.PrefixEnd(prefix))
 	}

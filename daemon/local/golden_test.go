@@ -104,6 +104,7 @@ func TestGoldenStore(t *testing.T) {
 		b.Place(goldenFolder, p.Path, p)
 	}
 	b.Committed(goldenFolder, 259)
+	b.GivenBack(goldenFolder, id.ReservedName+"/kept/0-2", id.Sum([]byte("back")))
 	for _, it := range items {
 		b.Enqueue(it)
 	}
@@ -178,6 +179,8 @@ func checkGoldenStore(t *testing.T, d *DB, mapping Folder, items []Item) {
 	same("members", string(members), "members", err)
 	n, err = d.Committed()
 	same("committed", n, 259, err)
+	back, err := d.GivenBack(goldenFolder, id.ReservedName+"/kept/0-2")
+	same("given back", back, id.Sum([]byte("back")), err)
 	places, err := d.Placements(goldenFolder)
 	same("placements", places, goldenPlacements, err)
 }

@@ -14,6 +14,7 @@ const (
 	keyFile   = 'N'
 	keyKept   = 'K'
 	keyPlace  = 'P'
+	keyBack   = 'B'
 	keyQueue  = 'Q'
 	keyFolder = 'F'
 	keyMisc   = 'M'
@@ -55,6 +56,8 @@ func queueKey(lane id.Folder, s id.Sequence) []byte {
 }
 
 func placeKey(f id.Folder, p id.Path) []byte { return append(folderKey(keyPlace, f), p...) }
+
+func backKey(f id.Folder, p id.Path) []byte { return append(folderKey(keyBack, f), p...) }
 
 // committedName is where log indexes known to be committed are kept: by itself the
 // node's, with a folder's ID behind it that folder's.

@@ -139,6 +139,16 @@ func (d *DB) KeptFile(f id.Folder, kept id.Path) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
+// GivenBack returns what of a displaced file was queued as a change last, the zero
+// digest if nothing was.
+func (d *DB) GivenBack(f id.Folder, kept id.Path) (content id.Digest, err error) {
+	v, ok, err := d.kv.Get(backKey(f, kept))
+	if err == nil && ok && len(v) == len(content) {
+		copy(content[:], v)
+	}
+	return content, err
+}
+
 // Item is one proposal of the durable queue.
 type Item struct {
 	Lane     id.Folder

@@ -73,6 +73,21 @@ func FuzzDecodeRow(f *testing.F) {
 	})
 }
 
+func FuzzDecodePlacement(f *testing.F) {
+	for _, p := range goldenPlacements {
+		f.Add(p.encode())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := decodePlacement("a", b)
+		if err != nil {
+			return
+		}
+		if again, err := decodePlacement("a", p.encode()); err != nil || again != p {
+			t.Fatalf("decoded %+v, encoded and decoded again %+v, %v", p, again, err)
+		}
+	})
+}
+
 // TestTreeRanges compares the ranges of keys with the plain definition, over
 // names that sort around the separators.
 func TestTreeRanges(t *testing.T) {

@@ -75,6 +75,22 @@ func (g *guard) take(fsys vfs.FS, path id.Path) error {
 	return nil
 }
 
+// free is vfs.ErrBusy while somebody has the file open for writing: what it holds now
+// is not what it will hold when it is given back.
+func (g *guard) free() error {
+	if g.h == nil {
+		return nil
+	}
+	l, err := g.h.Lease()
+	if errors.Is(err, vfs.ErrBusy) {
+		return err
+	}
+	if err == nil {
+		l.Release()
+	}
+	return nil
+}
+
 func (g *guard) leased() bool { return g.l != nil }
 
 // held reports that nobody has asked to write since the lease was taken, as far

@@ -259,7 +259,7 @@ func (x *Executor) sweepOne(ctx context.Context, fsys vfs.FS, k *keptEntry) (ret
 	}
 	if held {
 		err = x.opts.Keeper.Rescue(ctx, info, g.h)
-	} else {
+	} else if err = g.free(); err == nil {
 		err = x.opts.Keeper.Returned(ctx, info, g.h)
 	}
 	if err != nil {

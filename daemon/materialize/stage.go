@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"sort"
 	"syscall"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/zeebo/blake3"
@@ -408,12 +409,21 @@ func (x *Executor) finishFile(h vfs.Handle, s *Staged, i int, sync bool) error {
 	if err != nil {
 		return err
 	}
-	if st.Size != want.Size || st.MTime != want.MTime || st.Mode != want.Mode {
+	if st.Size != want.Size || st.Mode != want.Mode || !sameTime(st.MTime, want.MTime) {
 		return fmt.Errorf("the stage has size %d, mode %o, mtime %d, not %d, %o, %d as wanted",
 			st.Size, st.Mode, st.MTime, want.Size, want.Mode, want.MTime)
 	}
 	s.at[i].stat = st
 	return nil
+}
+
+// coarsest is the coarsest clock of a filesystem's times that is met: FAT's.
+const coarsest = 2 * time.Second
+
+// sameTime reports that a filesystem keeps want as is, rounded to its clock.
+func sameTime(is, want int64) bool {
+	d := time.Duration(is - want)
+	return d > -coarsest && d < coarsest
 }
 
 // syncError marks a failed fsync: nothing may be built on what it was to make durable.

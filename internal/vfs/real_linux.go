@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
@@ -235,10 +236,43 @@ func (r *realFS) Rename(from, to id.Path, m RenameMode) error {
 		defer r.release(dst)
 	}
 	err = retry(func() error { return unix.Renameat2(src, from.Base(), dst, to.Base(), renameFlags(m)) })
+	if err == nil && m != Replace {
+		err = r.stayed(from, src, to, dst, m)
+	}
 	if err == unix.EINVAL && m != Replace && !from.Within(to) && !to.Within(from) {
 		err = joined(ErrNotSupported, err) // this filesystem does not know the flag
 	}
 	return pathError("rename", from, mountBusy(err))
+}
+
+// stayed undoes a rename whose directories are not at their paths any more: the
+// user moved one, out of the root perhaps, between its resolution and the rename.
+// Then the error is ErrEscape.
+func (r *realFS) stayed(from id.Path, src int, to id.Path, dst int, m RenameMode) error {
+	if err := failpoint.Hit("vfs/renamed"); err != nil {
+		return err
+	}
+	if r.isAt(from.Dir(), src) && (dst == src || r.isAt(to.Dir(), dst)) {
+		return nil
+	}
+	// An exchange is its own inverse.
+	err := retry(func() error { return unix.Renameat2(dst, to.Base(), src, from.Base(), renameFlags(m)) })
+	return joined(ErrEscape, errors.Join(errors.New("its directory was moved meanwhile"), err))
+}
+
+// isAt reports whether the directory that fd is open on is at p.
+func (r *realFS) isAt(p id.Path, fd int) bool {
+	if fd == r.fd {
+		return true
+	}
+	now, err := r.resolve(p, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(now)
+	a, aerr := fstat(fd)
+	b, berr := fstat(now)
+	return aerr == nil && berr == nil && a.Ino == b.Ino && a.Dev == b.Dev
 }
 
 func renameFlags(m RenameMode) uint {

@@ -121,6 +121,9 @@ type FS interface {
 	Unlink(p id.Path) error
 	// Rmdir removes an empty directory, nothing else.
 	Rmdir(p id.Path) error
+	// Rename renames. With NoReplace and Exchange it is undone, and ErrEscape, where a
+	// parent was moved away, out of the root perhaps, while it was done, if the system
+	// can tell.
 	Rename(from, to id.Path, m RenameMode) error
 	// Chmod sets the permission bits of a file or directory, never of a symlink's target.
 	Chmod(p id.Path, mode uint32) error
