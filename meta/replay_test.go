@@ -2,9 +2,15 @@ package meta
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"pgregory.net/rapid"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -151,5 +157,73 @@ func TestTwoFoldersInOneBatch(t *testing.T) {
 	}
 	if !bytes.Equal(dump(t, db), dump(t, w.db)) {
 		t.Error("stores differ")
+	}
+}
+
+// oneBadRead fails the read of a table that brings left to zero.
+type oneBadRead struct{ left atomic.Int64 }
+
+func (*oneBadRead) String() string { return "one bad read" }
+
+func (b *oneBadRead) MaybeError(op errorfs.Op) error {
+	if op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") && b.left.Add(-1) == 0 {
+		return syscall.EIO
+	}
+	return nil
+}
+
+// A replica whose store fails to read, whichever read it is, stops: it does not
+// take what it could not read for absent.
+func TestFailedReadStopsTheMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var puts, dels []Change
+	for i := range 2000 {
+		p := id.Path(fmt.Sprintf("f%06d", i))
+		puts = append(puts, put(p, Base{}, file(fmt.Sprint("c", i%200))))
+		if i%10 == 0 {
+			dels = append(dels, del(p, Base{}))
+		}
+	}
+	w.commit(nodeA, puts...)
+	b := w.head()
+	for i := range dels {
+		dels[i].Base = b
+	}
+	mem, bad := vfs.NewMem(), new(oneBadRead)
+	open := func(dir string) (*kv.DB, *Machine) {
+		db, err := kv.Open(dir, kv.Options{NoWAL: true, FS: errorfs.Wrap(mem, bad)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := NewMachine(oneDB{db}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db, m
+	}
+	db, m := open("start")
+	if err := errors.Join(m.ApplyBatch(w.log), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.commit(nodeB, dels...)
+	w.must(w.do(nodeB, RollbackCmd{Folder: w.folder, Target: b.Revision, TargetHash: b.Hash}))
+	want := dump(t, w.db)
+	for n := int64(1); ; n++ {
+		dir := fmt.Sprint("copy-", n)
+		if _, err := vfs.Clone(mem, mem, "start", dir); err != nil {
+			t.Fatal(err)
+		}
+		db, m := open(dir)
+		bad.left.Store(n)
+		err := m.ApplyBatch(w.log)
+		unread := bad.left.Swap(0) > 0
+		if err == nil && !bytes.Equal(dump(t, db), want) {
+			t.Errorf("read %d failed: no error, and another state", n)
+		}
+		_ = db.Close()
+		if unread {
+			return // fewer reads than n
+		}
 	}
 }

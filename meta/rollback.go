@@ -79,6 +79,8 @@ func (d reads) compare(f id.Folder, under id.Path, now, then id.Revision, fn fun
 							return err
 						}
 					}
+				} else if err := it.Err(); err != nil {
+					return err
 				}
 			}
 			if err := fn(a, b); err != nil {

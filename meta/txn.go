@@ -145,7 +145,7 @@ func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 	prefix := versionPrefix(f, p)
 	it.Seek(prefix)
 	if !it.Next() {
-		return version{}, false, nil
+		return version{}, false, it.Err()
 	}
 	if k := it.Key(); len(k) != len(prefix)+8 || string(k[:len(prefix)]) != string(prefix) {
 		return version{}, false, nil

@@ -162,6 +162,9 @@ func (d reads) changes(f id.Folder, r id.Revision, fn func(version) error) (err 
 		p := id.Path(k[len(prefix):])
 		it.Seek(versionKey(f, p, r))
 		if !it.Next() {
+			if err := it.Err(); err != nil {
+				return err
+			}
 			return fmt.Errorf("%w: no version of %q at revision %s", ErrDamaged, string(p), r)
 		}
 		x, err := decodeVersionAt(it)

@@ -21,6 +21,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// ErrDamaged is wrapped by a read of bytes that do not match their checksum or
+// cannot be understood.
+var ErrDamaged = errors.New("key-value store is damaged on disk")
+
 // Options of Open. The zero value is a store with a WAL and small caches.
 type Options struct {
 	// NoWAL leaves durability to Flush: for state that a log can replay.
@@ -60,6 +64,11 @@ func Open(dir string, o Options) (*DB, error) {
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             logger{o.Log},
 		MaxOpenFiles:       256,
+		// By default pebble calls Fatalf, though who reads gets the error too and knows
+		// better what must stop.
+		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
+			logger{o.Log}.Errorf("%v", i)
+		}},
 	}
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	po.Levels[0].BlockSize = 16 << 10
@@ -74,7 +83,7 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	p, err := pebble.Open(dir, po)
 	if err != nil {
-		return nil, fmt.Errorf("open store %q: %w", dir, err)
+		return nil, fmt.Errorf("open store %q: %w", dir, damage(err))
 	}
 	return &DB{p: p, noWAL: o.NoWAL}, nil
 }
@@ -134,14 +143,20 @@ func (s *Snapshot) Iter(lo, hi []byte) (*Iter, error) { return iter(s.s, lo, hi)
 func (s *Snapshot) Close() error { return s.s.Close() }
 
 // Iter walks keys in order: for it.Next() { it.Key(); it.Value() }; it.Close().
+// After its first error it yields nothing more.
 type Iter struct {
 	it      *pebble.Iterator
 	started bool
 	seeked  bool
+	err     error // pebble forgets its own at the next seek
 }
 
-// Next moves to the next key, the first on the first call.
+// Next moves to the next key, the first on the first call. False is the end or an
+// error: who takes it for a missing key, and goes on, must look at Err.
 func (i *Iter) Next() bool {
+	if i.err != nil {
+		return false
+	}
 	if i.seeked {
 		i.seeked = false
 		return i.it.Valid()
@@ -154,7 +169,20 @@ func (i *Iter) Next() bool {
 }
 
 // Seek makes the following Next return the first key >= key.
-func (i *Iter) Seek(key []byte) { i.started, i.seeked = true, true; i.it.SeekGE(key) }
+func (i *Iter) Seek(key []byte) {
+	if i.Err() == nil {
+		i.started, i.seeked = true, true
+		i.it.SeekGE(key)
+	}
+}
+
+// Err is the first error that the iterator met, nil at the end of the keys.
+func (i *Iter) Err() error {
+	if i.err == nil {
+		i.err = damage(i.it.Error())
+	}
+	return i.err
+}
 
 // Key is valid until the next call of Next or Seek.
 func (i *Iter) Key() []byte { return i.it.Key() }
@@ -163,7 +191,13 @@ func (i *Iter) Key() []byte { return i.it.Key() }
 func (i *Iter) Value() []byte { return i.it.Value() }
 
 // Close releases the iterator and returns the first error it met.
-func (i *Iter) Close() error { return i.it.Close() }
+func (i *Iter) Close() error {
+	err := i.Err()
+	if cerr := i.it.Close(); err == nil {
+		err = damage(cerr)
+	}
+	return err
+}
 
 // Batch collects writes that become visible together.
 type Batch struct {
@@ -237,7 +271,7 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, damage(err)
 	}
 	out := append([]byte{}, v...)
 	return out, true, c.Close()
@@ -246,9 +280,17 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 func iter(r pebble.Reader, lo, hi []byte) (*Iter, error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 	if err != nil {
-		return nil, err
+		return nil, damage(err)
 	}
 	return &Iter{it: it}, nil
+}
+
+// damage marks pebble's reports of damage as ours.
+func damage(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
 }
 
 func must(err error) {

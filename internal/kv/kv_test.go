@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -175,5 +176,62 @@ func TestPrefixEnd(t *testing.T) {
 	}
 	if got := PrefixEnd([]byte("\xff\xff")); got != nil {
 		t.Errorf("PrefixEnd of the last prefix = %q, want nil", got)
+	}
+}
+
+// damaged is a store with the keys a to z in a table that is damaged on disk.
+func damaged(t *testing.T) *DB {
+	t.Helper()
+	fs := vfs.NewMem()
+	d := open(t, "db", Options{NoWAL: true, FS: fs})
+	for c := 'a'; c <= 'z'; c++ {
+		set(t, d, false, string(c))
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if filepath.Ext(name) != ".sst" {
+			continue
+		}
+		f, err := fs.OpenReadWrite(fs.PathJoin("db", name), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("damage"), 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = open(t, "db", Options{NoWAL: true, FS: fs})
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+// Damage is an error for who reads, not the end of the process, and an iterator
+// that has met it does not begin anew with a seek.
+func TestDamageIsAnError(t *testing.T) {
+	d := damaged(t)
+	if _, ok, err := d.Get([]byte("b")); ok || !errors.Is(err, ErrDamaged) {
+		t.Errorf("Get: %v, %v", ok, err)
+	}
+	it, err := d.Iter([]byte("a"), []byte("zz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if it.Seek([]byte("b")); it.Next() || !errors.Is(it.Err(), ErrDamaged) {
+		t.Errorf("after a seek: %v", it.Err())
+	}
+	if it.Seek([]byte("zz")); it.Next() || !errors.Is(it.Err(), ErrDamaged) {
+		t.Errorf("after a second seek: %v", it.Err())
+	}
+	if err := it.Close(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Close: %v", err)
 	}
 }
