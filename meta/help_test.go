@@ -146,6 +146,15 @@ func (w *world) commit(n id.Node, changes ...Change) Outcome {
 	return w.must(w.do(n, CommitCmd{Folder: w.folder, Origin: OriginEdit, Changes: changes}))
 }
 
+// from proposes changes that n made when its disk held all of seen.
+func (w *world) from(n id.Node, seen Base, changes ...Change) Outcome {
+	w.t.Helper()
+	return w.must(w.do(n, CommitCmd{Folder: w.folder, Origin: OriginEdit, Changes: changes, Seen: seen}))
+}
+
+// last is own(the newest proposal of n).
+func (w *world) last(n id.Node) Base { return own(w.seqs[n][w.folder]) }
+
 // head is the base of the newest revision.
 func (w *world) head() Base {
 	w.t.Helper()

@@ -136,7 +136,10 @@ func (c *commit) resolveOwn(p id.Path, s id.Sequence) (target, error) {
 			t.via = Copied
 		}
 	}
-	t.base, t.origin = after, t.path
+	t.origin = t.path
+	if t.base, err = c.afterOwn(t.path, after); err != nil {
+		return t, err
+	}
 	if ch.Proposed == p || ch.Kind == Dropped || ch.Kind == Unchanged {
 		// The change itself, or below a directory whose move as one did not happen.
 		t.base = ch.Base

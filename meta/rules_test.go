@@ -230,6 +230,37 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// What an author does below a directory that its queue moved, to where
+// somebody else's directory is, does not touch what others have there.
+func TestBelowAnOwnMoveOthersStay(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name      string
+		then      Change
+		tree      []string
+		conflicts []string
+	}{
+		{"created", put("x/e/z", own(2), file("mine")),
+			[]string{"y: /", "y/e: /", "y/e/f: one", "y/e/z: theirs", "y/e/z (conflict a r4): mine"}, []string{"create/create open y/e/z y/e/z (conflict a r4)"}},
+		{"deleted", del("x/e/z", own(2)), []string{"y: /", "y/e: /", "y/e/f: one", "y/e/z: theirs"}, nil},
+		{"the directory deleted", del("x/e", own(2)), []string{"y: /", "y/e: /", "y/e/z: theirs"}, nil},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.commit(nodeA, put("d", Base{}, dir()), put("d/f", Base{}, file("one")), put("x", Base{}, dir()))
+			b := w.head()
+			w.commit(nodeB, mv("x", "y", b), put("y/e", Base{}, dir()), put("y/e/z", Base{}, file("theirs")))
+			w.from(nodeA, b, mv("d", "x/e", b))
+			w.from(nodeA, b, tc.then)
+			w.wantTree(tc.tree...)
+			w.wantConflicts(tc.conflicts...)
+			w.checkInvariants()
+		})
+	}
+}
+
 // checkInvariants verifies parents, totals and the hash chain of the folder.
 func (w *world) checkInvariants() {
 	w.t.Helper()
