@@ -58,11 +58,12 @@ func (c *commit) surviving(ch Change, t target, v version) error {
 	}
 	o := ChangeOutcome{Proposed: v.Path.Rebase(t.path, ch.Path), Kind: Dropped, Path: v.Path, Base: base, BasePath: origin}
 	if !base.IsNone() {
-		was, err := c.baseVersion(base, origin, v)
+		was, err := c.baseWithin(t, base, v)
 		if err != nil {
 			return err
 		}
 		if was.live() {
+			o.BasePath = was.Path
 			if o.Conflict, err = c.record(Conflict{Path: v.Path, Kind: ConflictEditDelete, State: ConflictAutomatic, Base: was.Revision, Winner: v.Revision, Loser: c.rev}); err != nil {
 				return err
 			}
@@ -95,7 +96,7 @@ func (c *commit) survivors(t target, head version) (keepers, error) {
 		}
 		if v.Entry.Kind == Dir && !base.known().IsNone() {
 			// Other attributes on a directory do not keep it.
-			was, err := c.baseVersion(base, origin, v)
+			was, err := c.baseWithin(t, base, v)
 			if err != nil || was.Entry.Kind == Dir {
 				return err
 			}

@@ -287,7 +287,11 @@ func (c *commit) moveTree(head version, src target, dst id.Path, into, copied bo
 			}
 		}
 		if !known {
-			unseen = append(unseen, redirect{v.Path, p})
+			from, err := c.hadAt(src, base.known(), v)
+			if err != nil {
+				return err
+			}
+			unseen = append(unseen, redirect{from, p})
 		}
 		return c.moveOne(v, p, fresh, !known, copied || len(taken) != 0 && p != v.Path.Rebase(head.Path, dst))
 	}
@@ -302,6 +306,18 @@ func (c *commit) moveTree(head version, src target, dst id.Path, into, copied bo
 		return unseen, nil
 	}
 	return unseen, d.below(c.folder, head.Path, c.rev, one)
+}
+
+// hadAt is the path at which the author of a move had v, which moves along unseen.
+func (c *commit) hadAt(src target, base Base, v version) (id.Path, error) {
+	if base.IsNone() {
+		return v.Path, nil
+	}
+	was, err := c.baseWithin(src, base, v)
+	if err != nil || !was.live() {
+		return v.Path, err
+	}
+	return was.Path, nil
 }
 
 type redirects []redirect

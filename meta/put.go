@@ -123,19 +123,23 @@ func (c *commit) knowsPath(head version, t target) (bool, error) {
 }
 
 // baseVersion is the version that the author made its change from: at origin, or
-// where the entry was before the moves that brought head.
+// where the entry was before the author's own moves brought it to head's path. What
+// others moved there is not what the author had.
 func (c *commit) baseVersion(b Base, origin id.Path, head version) (version, error) {
 	base, _, err := c.at(origin, b.Revision)
 	if err != nil || base.live() {
 		return base, err
 	}
 	for range maxHops {
-		if head.Revision <= b.Revision || !head.moved {
+		came, ok, err := c.arrived(head, b.Revision)
+		if err != nil {
+			return base, err
+		}
+		if !ok {
 			break
 		}
-		origin = head.From
-		var ok bool
-		if head, ok, err = c.at(origin, head.Revision-1); err != nil || !ok {
+		origin = came.From
+		if head, ok, err = c.at(origin, came.Revision-1); err != nil || !ok {
 			return base, err
 		}
 	}
@@ -144,6 +148,51 @@ func (c *commit) baseVersion(b Base, origin id.Path, head version) (version, err
 		base = was
 	}
 	return base, err
+}
+
+// baseWithin is baseVersion for v, which is what t names or below it. Where t
+// followed others, who moved the whole, the author had v below its own name for it.
+func (c *commit) baseWithin(t target, b Base, v version) (version, error) {
+	if v.Path == t.path {
+		return c.baseVersion(b, t.origin, v)
+	}
+	base, err := c.baseVersion(b, v.Path, v)
+	if err != nil || base.live() || t.origin == t.path {
+		return base, err
+	}
+	was, _, err := c.at(v.Path.Rebase(t.path, t.origin), b.Revision)
+	if was.live() {
+		base = was
+	}
+	return base, err
+}
+
+// arrived returns the version after r by which the author itself moved the entry of
+// v to its path, whatever was done to it there since.
+func (c *commit) arrived(v version, r id.Revision) (came version, found bool, err error) {
+	if v.Revision == c.rev && v.moved {
+		return v, true, nil
+	}
+	if v.Revision <= r || !v.live() {
+		return v, false, nil
+	}
+	d, err := c.past()
+	if err != nil {
+		return v, false, err
+	}
+	n := 0
+	err = d.versions(c.folder, v.Path, min(v.Revision, c.head.Revision), r+1, func(x version) (more bool, err error) {
+		n++
+		if !x.live() || n > maxScan {
+			return false, nil
+		}
+		if x.moved {
+			came = x
+			found, err = c.authored(x)
+		}
+		return !x.moved, err
+	})
+	return came, found, err
 }
 
 // maxScan bounds how many versions of one path are compared with a change.

@@ -261,6 +261,62 @@ func TestBelowAnOwnMoveOthersStay(t *testing.T) {
 	}
 }
 
+// The version that a change was made from is found across the moves of its author,
+// and of directories that it followed, but not across those of others.
+func TestBaseAcrossMoves(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name      string
+		story     func(w *world, b Base)
+		tree      []string
+		conflicts []string
+	}{
+		{"edited where the author moved it", func(w *world, b Base) {
+			w.from(nodeA, b, mv("d", "m", b))
+			w.commit(nodeB, edit("m/f", w.head(), file("two")))
+			w.from(nodeA, b, mv("m", "n", own(2)))
+			w.commit(nodeB, edit("n/f", w.head(), file("three")))
+			w.from(nodeA, b, edit("n/f", own(3), file("four")))
+		}, []string{"n: /", "n/f: three", "n/f (conflict a r6): four"}, []string{"edit/edit open n/f n/f (conflict a r6)"}},
+		{"attributes where the author moved it", func(w *world, b Base) {
+			w.from(nodeA, b, mv("d", "m", b))
+			w.commit(nodeB, edit("m/f", w.head(), file("two")))
+			w.from(nodeA, b, mv("m", "n", own(2)))
+			w.from(nodeA, b, chmod("n/f", own(3), file("one"), 0o600))
+		}, []string{"n: /", "n/f: two 600"}, nil},
+		{"edited where others moved it first", func(w *world, b Base) {
+			w.commit(nodeB, mv("d", "m", b))
+			w.commit(nodeB, edit("m/f", w.head(), file("two")))
+			w.from(nodeA, b, mv("d", "n", b))
+			w.from(nodeA, b, mv("n", "o", own(2)))
+			w.from(nodeA, b, edit("o/f", own(3), file("three")))
+		}, []string{"o: /", "o/f: two", "o/f (conflict a r5): three"}, []string{"rename/rename automatic d", "edit/edit open o/f o/f (conflict a r5)"}},
+		{"others moved something to the path", func(w *world, b Base) {
+			w.commit(nodeC, put("e", Base{}, file("two")))
+			w.commit(nodeC, del("e", own(1)))
+			w.commit(nodeB, mv("d/f", "e", b))
+			w.commit(nodeC, put("e", own(2), file("three")))
+		}, []string{"d: /", "e: one", "e (conflict c r5): three"}, []string{"create/create open e e (conflict c r5)"}},
+		{"others moved a directory into a deleted one", func(w *world, b Base) {
+			w.commit(nodeB, put("e", Base{}, dir()))
+			e := w.head()
+			w.commit(nodeB, mv("d", "e/d", b), del("e/d/f", own(2)))
+			w.from(nodeA, e, del("e", e))
+		}, []string{"e: /", "e/d: /"}, nil},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.commit(nodeA, put("d", Base{}, dir()), put("d/f", Base{}, file("one")))
+			tc.story(w, w.head())
+			w.wantTree(tc.tree...)
+			w.wantConflicts(tc.conflicts...)
+			w.checkInvariants()
+		})
+	}
+}
+
 // checkInvariants verifies parents, totals and the hash chain of the folder.
 func (w *world) checkInvariants() {
 	w.t.Helper()
