@@ -180,7 +180,13 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 			// The author's own file, that it moved another one over.
 		case over.Entry.SameContent(head.Entry):
 			// The same file is there already: only the old name goes.
-			o.Kind = Unchanged
+			known, err := c.knows(head, src.base, src.origin)
+			if err != nil {
+				return err
+			}
+			if o.Kind = Unchanged; !known {
+				o.Base, o.BasePath = src.base, src.origin
+			}
 			c.report(o)
 			return c.set(version{Version: Version{Path: src.path, To: dst.path}})
 		default:
@@ -192,19 +198,14 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 	if err := c.ensureParents(o.Path); err != nil {
 		return err
 	}
-	unseen, err := c.moveTree(head, src, o.Path, into, o.Kind == Copied)
+	known, err := c.moveTree(subtree{head: head, name: ch.Path, src: src, dst: o.Path, into: into, copied: o.Kind == Copied})
 	if err != nil {
 		return err
 	}
-	for _, r := range unseen {
-		p := r.To
-		if p == o.Path {
-			o.Base, o.BasePath = src.base, src.origin
-			if o.Kind == Accepted {
-				o.Kind = Merged
-			}
-		} else {
-			c.report(ChangeOutcome{Proposed: p.Rebase(o.Path, ch.Path), Kind: Merged, Path: p, Base: c.below(src).known(), BasePath: r.From})
+	if !known {
+		o.Base, o.BasePath = src.base, src.origin
+		if o.Kind == Accepted {
+			o.Kind = Merged
 		}
 	}
 	if o.Kind != Accepted {
@@ -249,63 +250,104 @@ func (c *commit) fits(head version, dst id.Path) (bool, error) {
 	return ok, err
 }
 
-// moveTree moves the subtree of head to dst and returns where from and where to
-// it moved what the author had not seen. With into, dst is a directory already, and what is taken
-// below it is kept apart one by one.
-func (c *commit) moveTree(head version, src target, dst id.Path, into, copied bool) (unseen redirects, err error) {
-	taken := redirects{} // directories below dst that had to be renamed
-	over, _, err := c.newest(dst)
+// subtree is one move under way.
+type subtree struct {
+	head version
+	name id.Path // what the author calls the new place
+	src  target
+	dst  id.Path
+	// into: dst is a directory already, and what is taken below it is kept apart one
+	// by one.
+	into bool
+	// copied: dst is not where the author wanted it.
+	copied bool
+	// fresh: nothing was at dst, so nothing is below it either.
+	fresh bool
+	taken redirects // directories below dst that had to be renamed
+}
+
+// moveTree moves a subtree. It reports what became of the paths below its head, and
+// returns whether the author had seen what it wrote for the head.
+func (c *commit) moveTree(m subtree) (known bool, err error) {
+	over, _, err := c.newest(m.dst)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	// Where nothing was before this commit, nothing is below either.
-	fresh := !into && !over.live() && over.Revision != c.rev
-	one := func(v version) error {
+	m.fresh = !m.into && !over.live() && over.Revision != c.rev
+	d, err := c.store()
+	if err != nil {
+		return false, err
+	}
+	if m.into {
+		known, err = true, c.set(version{Version: Version{Path: m.head.Path, To: m.dst}})
+	} else if known, err = c.knows(m.head, m.src.base, m.src.origin); err == nil {
+		err = c.moveOne(m.head, m.dst, m.fresh, !known, m.copied)
+	}
+	if err != nil || m.head.Entry.Kind != Dir {
+		return known, err
+	}
+	return known, d.below(c.folder, m.head.Path, c.rev, func(v version) error {
 		if !v.live() {
 			return nil
 		}
-		base, origin := src.base, src.origin
-		if v.Path != head.Path {
-			base, origin = c.below(src), v.Path
-		}
-		known, err := c.knows(v, base, origin)
-		if err != nil {
+		return c.moveBelow(&m, v)
+	})
+}
+
+// moveBelow moves one path below the head of m.
+func (c *commit) moveBelow(m *subtree, v version) error {
+	base := c.below(m.src)
+	known, err := c.knows(v, base, v.Path)
+	if err != nil {
+		return err
+	}
+	straight := v.Path.Rebase(m.head.Path, m.dst)
+	o := ChangeOutcome{Proposed: v.Path.Rebase(m.head.Path, m.name), Kind: Accepted, Path: m.taken.apply(straight), Base: Base{Revision: c.rev}}
+	there := false
+	if m.into {
+		if there, err = c.makeRoom(m, v, &o); err != nil {
 			return err
 		}
-		p := taken.apply(v.Path.Rebase(head.Path, dst))
-		if into {
-			q, skip, err := c.makeRoom(p, v)
-			if err != nil {
-				return err
-			}
-			if skip {
-				return c.set(version{Version: Version{Path: v.Path, To: p}})
-			}
-			if q != p {
-				taken = append(taken, redirect{p, q})
-				p = q
-			}
-		}
-		if !known {
-			from, err := c.hadAt(src, base.known(), v)
-			if err != nil {
-				return err
-			}
-			unseen = append(unseen, redirect{from, p})
-		}
-		return c.moveOne(v, p, fresh, !known, copied || len(taken) != 0 && p != v.Path.Rebase(head.Path, dst))
 	}
-	d, err := c.store()
+	if there && v.Entry.Kind == Dir {
+		return c.set(version{Version: Version{Path: v.Path, To: o.Path}})
+	}
+	if !known {
+		if o.Kind == Accepted {
+			o.Kind = Merged
+		}
+		o.Base = base.known()
+		if o.BasePath, err = c.hadAt(m.src, o.Base, v); err != nil {
+			return err
+		}
+	}
+	if o.Kind != Accepted {
+		c.report(o)
+	}
+	if there {
+		return c.set(version{Version: Version{Path: v.Path, To: o.Path}})
+	}
+	return c.moveOne(v, o.Path, m.fresh, !known, m.copied || o.Path != straight)
+}
+
+// makeRoom finds where v can be when a directory is moved into another, where o
+// says or beside it. there: the same is at that place already.
+func (c *commit) makeRoom(m *subtree, v version, o *ChangeOutcome) (there bool, err error) {
+	over, ok, err := c.newest(o.Path)
+	if err != nil || !ok || !over.live() {
+		return false, err
+	}
+	if over.Entry.SameContent(v.Entry) {
+		o.Kind = Unchanged
+		return true, nil
+	}
+	beside, err := c.moveBeside(Change{Path: o.Proposed}, v, over)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if err := one(head); err != nil {
-		return nil, err
-	}
-	if head.Entry.Kind != Dir {
-		return unseen, nil
-	}
-	return unseen, d.below(c.folder, head.Path, c.rev, one)
+	m.taken = append(m.taken, redirect{o.Path, beside.Path})
+	*o = beside
+	return false, nil
 }
 
 // hadAt is the path at which the author of a move had v, which moves along unseen.
@@ -329,24 +371,6 @@ func (r redirects) apply(p id.Path) id.Path {
 		}
 	}
 	return p
-}
-
-// makeRoom finds where v can be when a directory is moved into another: p, or
-// beside it. skip: the same is there already.
-func (c *commit) makeRoom(p id.Path, v version) (q id.Path, skip bool, err error) {
-	over, ok, err := c.newest(p)
-	if err != nil || !ok || !over.live() {
-		return p, false, err
-	}
-	if over.Entry.SameContent(v.Entry) {
-		return p, true, nil
-	}
-	o, err := c.moveBeside(Change{Path: p}, v, over)
-	if err != nil {
-		return "", false, err
-	}
-	c.report(o)
-	return o.Path, false, nil
 }
 
 // moveOne writes the two versions of one moved path. An entry that this commit

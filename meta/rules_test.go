@@ -317,6 +317,56 @@ func TestBaseAcrossMoves(t *testing.T) {
 	}
 }
 
+// What a move finds at its target is known to the author as what it moved: with
+// the version that it had, under the name that it gave.
+func TestBaseAtATakenTarget(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name      string
+		story     func(w *world, b Base)
+		tree      []string
+		conflicts []string
+	}{
+		{"a file, the same, unseen", func(w *world, b Base) {
+			w.commit(nodeB, edit("f", b, file("two")), put("g", Base{}, file("two")))
+			w.from(nodeA, b, mv("f", "g", b))
+			w.from(nodeA, b, edit("g", own(2), file("three"))) // made from one
+		}, []string{"d: /", "d/x: one", "g: two", "g (conflict a r4): three"}, []string{"edit/edit open g g (conflict a r4)"}},
+		{"below a directory, the same", func(w *world, b Base) {
+			w.commit(nodeB, put("e", Base{}, dir()), put("e/x", Base{}, file("one")))
+			w.from(nodeA, b, mv("d", "e", b))
+			w.from(nodeA, b, edit("e/x", own(2), file("two")))
+		}, []string{"e: /", "e/x: two", "f: one"}, nil},
+		{"below a directory, the same, unseen", func(w *world, b Base) {
+			w.commit(nodeB, edit("d/x", b, file("two")), put("e", Base{}, dir()), put("e/x", Base{}, file("two")))
+			w.from(nodeA, b, mv("d", "e", b))
+			w.from(nodeA, b, edit("e/x", own(2), file("three")))
+		}, []string{"e: /", "e/x: two", "e/x (conflict a r4): three", "f: one"}, []string{"edit/edit open e/x e/x (conflict a r4)"}},
+		{"below a directory that followed, another", func(w *world, b Base) {
+			w.commit(nodeB, put("g", Base{}, dir()))
+			w.commit(nodeB, mv("g", "h", own(1)), put("h/e", Base{}, dir()), put("h/e/x", Base{}, file("theirs")))
+			w.from(nodeA, b, mv("d", "g/e", b))
+			w.from(nodeA, b, edit("g/e/x", own(2), file("two")))
+		}, []string{"f: one", "h: /", "h/e: /", "h/e/x: theirs", "h/e/x (conflict a r4): two"}, []string{"create/create open h/e/x h/e/x (conflict a r4)"}},
+		{"below a directory, another, unseen", func(w *world, b Base) {
+			w.commit(nodeB, edit("d/x", b, file("two")), put("e", Base{}, dir()), put("e/x", Base{}, file("theirs")))
+			w.from(nodeA, b, mv("d", "e", b))
+			w.from(nodeA, b, chmod("e/x", own(2), file("one"), 0o600))
+		}, []string{"e: /", "e/x: theirs", "e/x (conflict a r3): two 600", "f: one"}, []string{"create/create open e/x e/x (conflict a r3)"}},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.commit(nodeA, put("d", Base{}, dir()), put("d/x", Base{}, file("one")), put("f", Base{}, file("one")))
+			tc.story(w, w.head())
+			w.wantTree(tc.tree...)
+			w.wantConflicts(tc.conflicts...)
+			w.checkInvariants()
+		})
+	}
+}
+
 // checkInvariants verifies parents, totals and the hash chain of the folder.
 func (w *world) checkInvariants() {
 	w.t.Helper()
