@@ -159,7 +159,10 @@ func (c *commit) resolveThis(t target) target {
 			continue
 		}
 		if o.Path != "" && o.Path != t.path {
-			t.path, t.via, t.conflict = o.Path, o.Kind, o.Conflict
+			t.path, t.via, t.conflict = o.Path, Followed, o.Conflict
+			if o.Kind == Copied {
+				t.via = Copied
+			}
 		}
 		if t.base = o.Base; o.Base.Revision == c.rev {
 			t.base = c.head // the origin stays: it tells what is this commit's
@@ -355,19 +358,26 @@ func (c *commit) record(x Conflict) (uint64, error) {
 	if x.State == ConflictOpen {
 		c.state.Open++
 	}
-	x.Folder, x.Number, x.Time, x.LoserNode = c.folder, c.state.Conflicts, fromNanos(c.time), c.node
-	switch {
-	case x.Winner == c.rev:
-		x.WinnerNode = c.node
-	case x.Winner != 0:
-		h, ok, err := c.header(x.Winner)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			x.WinnerNode = h.Node
-		}
+	x.Folder, x.Number, x.Time = c.folder, c.state.Conflicts, fromNanos(c.time)
+	var err error
+	if x.WinnerNode, err = c.nodeOf(x.Winner); err != nil {
+		return 0, err
+	}
+	if x.LoserNode, err = c.nodeOf(x.Loser); err != nil {
+		return 0, err
 	}
 	c.conflicts = append(c.conflicts, x)
 	return x.Number, nil
+}
+
+// nodeOf is who made a revision, zero for none.
+func (c *commit) nodeOf(r id.Revision) (id.Node, error) {
+	switch r {
+	case c.rev:
+		return c.node, nil
+	case 0:
+		return id.Node{}, nil
+	}
+	h, _, err := c.header(r)
+	return h.Node, err
 }

@@ -367,6 +367,38 @@ func TestBaseAtATakenTarget(t *testing.T) {
 	}
 }
 
+func TestConflictNamesWhoWonAndLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("f", Base{}, file("one")), put("g", Base{}, file("one")))
+	b := w.head()
+	w.commit(nodeB, del("f", b), edit("g", b, file("two")))
+	w.commit(nodeC, edit("f", b, file("two")), edit("g", b, file("three"))) // one wins, one loses
+	v := w.m.View()
+	defer v.Close()
+	for n, want := range map[uint64][2]id.Node{1: {nodeC, nodeB}, 2: {nodeB, nodeC}} {
+		c, ok, err := v.Conflict(w.folder, n)
+		if err != nil || !ok || [2]id.Node{c.WinnerNode, c.LoserNode} != want {
+			t.Errorf("%+v %v", c, err)
+		}
+	}
+}
+
+// An edit of a move's new name in the same commit, where the move itself came too
+// late, follows the first move and is not dropped.
+func TestEditInTheCommitOfALateMove(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("f", Base{}, file("one")))
+	b := w.head()
+	w.commit(nodeB, mv("f", "g", b))
+	o := w.commit(nodeA, mv("f", "h", b), edit("h", own(2), file("two")))
+	w.wantTree("g: two")
+	if c := o.Changes[len(o.Changes)-1]; c.Proposed != "h" || c.Kind != Followed || c.Path != "g" || c.Base != w.head() {
+		t.Errorf("%+v", c)
+	}
+}
+
 // checkInvariants verifies parents, totals and the hash chain of the folder.
 func (w *world) checkInvariants() {
 	w.t.Helper()
