@@ -221,8 +221,15 @@ func LogEntries(env Envelope, body Body, now time.Time) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proposal %s of node %s: %w", env.Sequence, env.Node.Short(), err)
 	}
-	if f, ok := c.(FeatureCmd); ok && f.Level > FeatureLevel {
-		return nil, fmt.Errorf("feature level %d: %w", f.Level, ErrNewer)
+	level := uint32(0)
+	switch c := c.(type) {
+	case FeatureCmd:
+		level = c.Level
+	case ClusterCmd:
+		level = c.Level
+	}
+	if level > FeatureLevel {
+		return nil, fmt.Errorf("feature level %d: %w", level, ErrNewer)
 	}
 	e := logEntry{env: env, time: now.UnixNano(), hash: body.Hash, parts: len(body.Parts)}
 	out := make([][]byte, len(body.Parts))

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
@@ -101,5 +104,141 @@ func TestLarge(t *testing.T) {
 	defer v.Close()
 	if tot, err := v.Totals(w.folder); err != nil || tot.Files != files || tot.Dirs != files/1000+1 {
 		t.Errorf("%+v %v", tot, err)
+	}
+}
+
+// longPath draws a path of up to MaxPath bytes: a few names at the top and at the
+// end, long ones between.
+func longPath(r *rapid.T) id.Path {
+	p := id.Path(rapid.SampledFrom([]string{"a", "b", strings.Repeat("c", 200)}).Draw(r, "top"))
+	for n := rapid.SampledFrom([]int{0, 0, 1, 14, 15, 16}).Draw(r, "depth"); n > 0 && len(p)+251 <= id.MaxPath; n-- {
+		p += id.Path("/" + strings.Repeat("p", 250))
+	}
+	room := min(id.MaxPath-len(p)-1, id.MaxComponent)
+	if n := rapid.IntRange(-2, 3).Draw(r, "leaf"); n > 0 && room > 0 {
+		p += id.Path("/" + strings.Repeat("q", max(1, room-n*60*(n-1)))) // the longest that fits, and shorter
+	}
+	return p
+}
+
+// A path that fits only without the longer name of a copy above it is kept, under a
+// name that fits, and stays one lineage.
+func TestLongPathBelowACopy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	long := id.Path("x" + strings.Repeat("/"+strings.Repeat("p", 250), 16))
+	long += id.Path("/" + strings.Repeat("q", id.MaxPath-len(long)-1))
+	w.commit(nodeA, put("x", Base{}, dir()))
+	b := w.head()
+	w.commit(nodeB, put("x", b, file("theirs")))
+	w.commit(nodeA, put(long, Base{}, file("one")))
+	w.commit(nodeA, edit(long, own(2), file("mine")))
+	if tree := w.tree(); !strings.Contains(tree, "x: theirs") || !strings.Contains(tree, ": mine") || strings.Contains(tree, ": one") {
+		t.Error(tree)
+	}
+	w.wantConflicts("kind open x x (conflict a r3)")
+	w.checkInvariants()
+	w.checkPaths()
+}
+
+// A directory may be renamed however long the paths in it are, as long as they fit.
+func TestLongPathsMove(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	long := id.Path("x" + strings.Repeat("/"+strings.Repeat("p", 250), 16))
+	w.commit(nodeA, put(long, Base{}, file("one")))
+	w.commit(nodeA, mv("x", "yy", own(1)))
+	if tree := w.tree(); !strings.HasPrefix(tree, "yy: /\n") || !strings.HasSuffix(tree, ": one") {
+		t.Error(tree)
+	}
+	w.wantConflicts()
+	w.checkInvariants()
+}
+
+// Whatever is proposed near the limits of a path, every node can apply it and read
+// what it stored.
+func TestPathsNearTheLimitProperty(t *testing.T) {
+	t.Parallel()
+	nodes := []id.Node{nodeA, nodeB, nodeC}
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 15).Draw(r, "commits") {
+			n := rapid.SampledFrom(nodes).Draw(r, "node")
+			head := w.head()
+			if head.Revision > 0 && rapid.IntRange(0, 9).Draw(r, "back") == 0 {
+				to := w.at(id.Revision(rapid.IntRange(1, int(head.Revision)).Draw(r, "target")))
+				w.must(w.do(n, RollbackCmd{Folder: w.folder, Target: to.Revision, TargetHash: to.Hash}))
+				continue
+			}
+			c := CommitCmd{Folder: w.folder, Origin: OriginEdit}
+			if rapid.Bool().Draw(r, "seen") {
+				c.Seen = head
+			}
+			for range rapid.IntRange(1, 4).Draw(r, "changes") {
+				c.Changes = append(c.Changes, w.longChange(r, n, head))
+			}
+			w.must(w.do(n, c))
+			w.checkInvariants()
+			w.checkPaths()
+		}
+	})
+}
+
+func (w *world) longChange(r *rapid.T, n id.Node, head Base) Change {
+	ch := Change{Op: OpPut, Path: longPath(r)}
+	switch s := w.seqs[n][w.folder]; {
+	case head.Revision > 0 && rapid.Bool().Draw(r, "revision"):
+		ch.Base = w.at(id.Revision(rapid.IntRange(1, int(head.Revision)).Draw(r, "base")))
+	case rapid.Bool().Draw(r, "own"):
+		ch.Base = own(id.Sequence(rapid.IntRange(1, int(s)+1).Draw(r, "sequence")))
+	}
+	switch rapid.IntRange(0, 7).Draw(r, "op") {
+	case 0:
+		ch.Op = OpDelete
+	case 1, 2:
+		ch.Op, ch.From = OpMove, longPath(r)
+	case 3, 4:
+		ch.Entry, ch.Mask = dir(), FieldsAll
+	default:
+		ch.Entry, ch.Mask = file(fmt.Sprint("c", rapid.IntRange(0, 3).Draw(r, "content"))), FieldsAll
+	}
+	return ch
+}
+
+// checkPaths reads every row that holds paths.
+func (w *world) checkPaths() {
+	w.t.Helper()
+	ok := func(paths ...id.Path) {
+		w.t.Helper()
+		for _, p := range paths {
+			if p != "" && p.Check() != nil {
+				w.t.Errorf("a row holds a path of %d bytes: %v", len(p), p.Check())
+			}
+		}
+	}
+	d := reads{w.db}
+	if err := d.prefix(folderKey(keyVersion, w.folder), func(k, b []byte) error {
+		p, r, _ := parseVersionKey(k)
+		v, err := decodeVersion(p, r, b)
+		ok(p, v.From, v.To)
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := d.prefix([]byte{keyOutcome}, func(_, b []byte) error {
+		o, err := decodeOutcome(0, b)
+		for _, c := range o.Changes {
+			ok(c.Proposed, c.Path, c.BasePath)
+		}
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := d.prefix(folderKey(keyConflict, w.folder), func(_, b []byte) error {
+		c, err := decodeConflict(w.folder, 0, b)
+		ok(c.Path, c.CopyPath)
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
 	}
 }

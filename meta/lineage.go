@@ -340,9 +340,18 @@ func (c *commit) renameClash(p id.Path, v version, base Base) (to id.Path, n uin
 }
 
 // report adds a change's outcome. A base of this revision gets its hash when the
-// commit is finished.
-// What the author's later changes in this commit do to the path goes the same way.
+// commit is finished. What the author's later changes in this commit do to the path
+// goes the same way. Paths that are too long to be are left out: nobody has them.
 func (c *commit) report(o ChangeOutcome) {
+	if len(o.Proposed) > id.MaxPath {
+		return
+	}
+	if len(o.Path) > id.MaxPath {
+		o.Path = ""
+	}
+	if len(o.BasePath) > id.MaxPath {
+		o.Base = Base{}
+	}
 	if o.BasePath == o.Path || o.Base.IsNone() {
 		o.BasePath = ""
 	}

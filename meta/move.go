@@ -35,7 +35,7 @@ func (c *commit) move(ch Change) error {
 		c.report(o)
 		return nil
 	}
-	if fits, err := c.fits(head, dst.path); err != nil {
+	if fits, err := c.fits(head, dst.path, over.live()); err != nil {
 		return err
 	} else if !fits || dst.path.Below(src.path) || src.path.Below(dst.path) {
 		c.stays(ch, src)
@@ -228,13 +228,16 @@ func (c *commit) moveBeside(ch Change, head, over version) (ChangeOutcome, error
 	return ChangeOutcome{Proposed: ch.Path, Kind: Copied, Path: to, Base: Base{Revision: c.rev}, Conflict: n}, err
 }
 
-// fits reports whether every path of the subtree can be named below dst.
-func (c *commit) fits(head version, dst id.Path) (bool, error) {
+// fits reports whether every path of the subtree can be named below dst, or below a
+// copy of it where dst is taken.
+func (c *commit) fits(head version, dst id.Path, taken bool) (bool, error) {
 	if dst.Check() != nil {
 		return false, nil
 	}
-	// A copy's name may be longer than dst by one component.
-	grow := len(dst) + id.MaxComponent - len(head.Path)
+	grow := len(dst) - len(head.Path)
+	if taken {
+		grow += id.MaxComponent // by one component, of dst or of a directory below it
+	}
 	if head.Entry.Kind != Dir || grow <= 0 {
 		return true, nil
 	}

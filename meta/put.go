@@ -14,6 +14,13 @@ func (c *commit) put(ch Change) error {
 	if err != nil {
 		return err
 	}
+	if t.path.Check() != nil {
+		// The name of a copy that it is below made it longer than a path can be.
+		if t.path, err = c.copyPath(t.path, ch.Entry.Kind); err != nil {
+			return err
+		}
+		t.via, head = Copied, version{}
+	}
 	s := situation{Head: head.Entry, NoBase: t.base.IsNone(), Entry: ch.Entry, Mask: ch.Mask}
 	if s.Known, err = c.knowsPath(head, t); err != nil {
 		return err
