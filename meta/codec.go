@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -30,18 +31,23 @@ const MaxCommand = 16 << 20
 // only ever appended. Canonical, so that equal values give equal bytes;
 // ErrorIfNoField, so that a field this version does not know is not dropped in
 // silence. Times are int64 nanoseconds, never the codec's own time type.
-var msgpackHandle = func() *codec.MsgpackHandle {
+var msgpackHandle = newHandle(true)
+
+// lenientHandle tells an unknown field from damage: it decodes the rest.
+var lenientHandle = newHandle(false)
+
+func newHandle(strict bool) *codec.MsgpackHandle {
 	h := new(codec.MsgpackHandle)
 	h.Canonical = true
 	h.TimeNotBuiltin = true
 	h.WriteExt = true // strings and byte slices are told apart
 	h.RawToString = false
-	h.ErrorIfNoField = true
+	h.ErrorIfNoField = strict
 	h.ErrorIfNoArrayExpand = true
 	h.MaxInitLen = 1 << 12 // never allocate by what a length claims
 	h.MaxDepth = 16
 	return h
-}()
+}
 
 // pack encodes v, a pointer to a wire struct, behind head.
 func pack(head []byte, v any) []byte {
@@ -53,14 +59,23 @@ func pack(head []byte, v any) []byte {
 	return append(out, buf...)
 }
 
-// unpack decodes all of b into v, a pointer to a zero wire struct.
-func unpack(b []byte, v any) (err error) {
+// unpack decodes all of b into v, a pointer to a zero wire struct. ErrNewer: it has
+// a field that v has not, and is whole otherwise.
+func unpack(b []byte, v any) error {
+	err := unpackAs(b, v, msgpackHandle)
+	if err != nil && unpackAs(b, reflect.New(reflect.TypeOf(v).Elem()).Interface(), lenientHandle) == nil {
+		return fmt.Errorf("decode %T: unknown field: %w", v, ErrNewer)
+	}
+	return err
+}
+
+func unpackAs(b []byte, v any, h *codec.MsgpackHandle) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // the codec panics on some damage
 			err = fmt.Errorf("%w: decode %T: %v", ErrDamaged, v, r)
 		}
 	}()
-	d := codec.NewDecoderBytes(b, msgpackHandle)
+	d := codec.NewDecoderBytes(b, h)
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: decode %T: %w", ErrDamaged, v, err)
 	}

@@ -160,7 +160,7 @@ func TestUnknownStopsTheNode(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: applied", name)
 		}
-		if name != "field" && !errors.Is(err, ErrNewer) {
+		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if w.m.AppliedIndex() != w.index {
