@@ -171,8 +171,8 @@ func TestPathsNearTheLimitProperty(t *testing.T) {
 				continue
 			}
 			c := CommitCmd{Folder: w.folder, Origin: OriginEdit}
-			if rapid.Bool().Draw(r, "seen") {
-				c.Seen = head
+			if head.Revision > 0 && rapid.Bool().Draw(r, "seen") {
+				c.Seen = w.at(id.Revision(rapid.IntRange(1, int(head.Revision)).Draw(r, "up to")))
 			}
 			for range rapid.IntRange(1, 4).Draw(r, "changes") {
 				c.Changes = append(c.Changes, w.longChange(r, n, head))

@@ -118,7 +118,7 @@ func (c *commit) moveGone(ch Change, src target, tomb version) error {
 	if err != nil {
 		return err
 	}
-	return c.restoreAt(ch, src, n)
+	return c.restoreAt(ch, src, was, n)
 }
 
 // movedTo follows a tombstone to where the entry is now; "" if it is nowhere.
@@ -136,24 +136,17 @@ func (c *commit) movedTo(v version) (id.Path, version, error) {
 	return "", version{}, nil
 }
 
-// restoreAt puts what the author moved, as its base had it, at the new path.
-func (c *commit) restoreAt(ch Change, src target, conflict uint64) error {
-	d, err := c.past()
+// restoreAt puts what the author moved at the new path: was, as its base had it,
+// and what its disk held below.
+func (c *commit) restoreAt(ch Change, src target, was version, conflict uint64) error {
+	err := c.put(Change{Op: OpPut, Path: ch.Path, Entry: was.Entry, Mask: FieldsAll})
 	if err != nil {
 		return err
 	}
-	err = d.subtree(c.folder, src.origin, src.base.Revision, func(v version) error {
-		if !v.live() {
-			return nil
+	if was.Entry.Kind == Dir {
+		if err := c.restoreBelow(ch, src); err != nil {
+			return err
 		}
-		p := v.Path.Rebase(src.origin, ch.Path)
-		if p.Check() != nil {
-			return nil // what cannot be named there stays in history at its old path
-		}
-		return c.put(Change{Op: OpPut, Path: p, Entry: v.Entry, Mask: FieldsAll})
-	})
-	if err != nil {
-		return err
 	}
 	t := c.redirected(ch.Path)
 	o := ChangeOutcome{Proposed: ch.Path, Kind: Merged, Path: t, Base: Base{Revision: c.rev}, Conflict: conflict}
@@ -162,6 +155,37 @@ func (c *commit) restoreAt(ch Change, src target, conflict uint64) error {
 	}
 	c.report(o)
 	return nil
+}
+
+// restoreBelow is restoreAt for what was below a directory: the state at Seen, the
+// base's without it, and the author's own work up to the base.
+func (c *commit) restoreBelow(ch Change, src target) error {
+	d, err := c.past()
+	if err != nil {
+		return err
+	}
+	seen := c.seen
+	if seen.IsNone() {
+		seen = src.base
+	}
+	return d.below(c.folder, src.origin, max(seen.Revision, src.base.Revision), func(v version) error {
+		p := v.Path.Rebase(src.origin, ch.Path)
+		if v.Revision > seen.Revision {
+			mine, err := c.own(v)
+			if err != nil {
+				return err
+			}
+			if !mine {
+				if v, _, err = c.at(v.Path, seen.Revision); err != nil {
+					return err
+				}
+			}
+		}
+		if !v.live() || p.Check() != nil {
+			return nil // what cannot be named there stays in history at its old path
+		}
+		return c.put(Change{Op: OpPut, Path: p, Entry: v.Entry, Mask: FieldsAll})
+	})
 }
 
 // moveTo carries out a move to a path that may be taken.

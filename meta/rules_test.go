@@ -399,6 +399,26 @@ func TestEditInTheCommitOfALateMove(t *testing.T) {
 	}
 }
 
+// A directory that others deleted while its author moved it comes back as the
+// author's disk had it: at Seen, with its own later work, without what it never saw.
+func TestMoveOfADeletedDirectoryRestoresWhatWasSeen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("d", Base{}, dir()), put("d/e", Base{}, file("one")))
+	b := w.head()
+	w.commit(nodeB, put("d/f", Base{}, file("two")), edit("d/e", b, file("two")))
+	seen := w.head()
+	w.commit(nodeB, put("d/g", Base{}, file("three")), edit("d/f", seen, file("three")))
+	w.from(nodeA, seen, put("d/h", Base{}, file("four")), chmod("d", b, dir(), 0o700))
+	w.commit(nodeB, del("d", w.head()), del("d/h", w.head()))
+	w.from(nodeA, seen, mv("d", "m", own(2)))
+	w.wantTree("m: / 700", "m/e: two", "m/f: two", "m/h: four")
+	w.commit(nodeC, del("m", w.head()))
+	w.from(nodeA, seen, mv("d", "n", b))
+	w.wantTree("n: /", "n/e: two", "n/f: two")
+	w.checkInvariants()
+}
+
 // checkInvariants verifies parents, totals and the hash chain of the folder.
 func (w *world) checkInvariants() {
 	w.t.Helper()
