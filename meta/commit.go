@@ -211,7 +211,9 @@ func (c *commit) finish(origin Origin, message string, target id.Revision) (Base
 		}
 		h.Hash = chainHash(previous, h)
 		c.t.set(commitKey(c.folder, c.rev), packRow(h.row()))
-		c.t.set(timeKey(c.folder, c.time, c.rev), []byte{})
+		if err := c.t.indexTime(c.folder, c.rev); err != nil {
+			return Base{}, err
+		}
 		c.state.Revision, c.state.Hash = uint64(c.rev), putFixed(h.Hash)
 		made = h.Base()
 	}

@@ -133,6 +133,30 @@ func TestGoldenStore(t *testing.T) {
 	golden.Lines(t, "store.txt", lines)
 }
 
+// The index of times has rows from the 64th revision on.
+func TestGoldenTimes(t *testing.T) {
+	t.Parallel()
+	db := memDB(t)
+	f, tx := id.Folder{1}, newTxn(db, maxBatch)
+	for i := range id.Revision(64) {
+		tx.set(commitKey(f, i+1), packRow(Commit{Time: time.Unix(int64(1_800_000_000+i%50), 7)}.row()))
+		if err := tx.indexTime(f, i+1); err != nil {
+			t.Fatal(err)
+		}
+		tx.endEntry(uint64(i) + 1)
+	}
+	if err := tx.flush(); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for l := range strings.Lines(string(dump(t, db))) {
+		if strings.HasPrefix(l, "74") {
+			lines = append(lines, strings.TrimSpace(l))
+		}
+	}
+	golden.Lines(t, "times.txt", lines)
+}
+
 func TestUnknownStopsTheNode(t *testing.T) {
 	t.Parallel()
 	type newChange struct {

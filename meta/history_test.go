@@ -1,11 +1,16 @@
 package meta
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/kv"
 )
 
 func TestRollback(t *testing.T) {
@@ -131,6 +136,59 @@ func TestRevisionAt(t *testing.T) {
 		}
 	}
 }
+
+// The search finds what a look at every header finds, and reads few of them.
+func TestRevisionAtProperty(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		db := memDB(t)
+		f, tx := id.Folder{1}, newTxn(db, maxBatch)
+		n := rapid.SampledFrom([]int{1, 63, 64, 65, 130, 700, 4100}).Draw(r, "revisions")
+		back := rapid.Permutation([]int{0, 0, 0, 3, 200, 5000}).Draw(r, "clock goes back")
+		times := make([]time.Time, n+1)
+		for i := 1; i <= n; i++ {
+			times[i] = time.Unix(int64(1e9+i*10-back[i/100%len(back)]*10), 0).UTC()
+			tx.set(commitKey(f, id.Revision(i)), packRow(Commit{Time: times[i]}.row()))
+			if err := tx.indexTime(f, id.Revision(i)); err != nil {
+				t.Fatal(err)
+			}
+			tx.endEntry(uint64(i))
+		}
+		tx.set(folderKey(keyState, f), packRow(&rowState{Revision: uint64(n)}))
+		tx.endEntry(uint64(n))
+		if err := errors.Join(tx.flush(), tx.close()); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Unix(int64(1e9+rapid.IntRange(-50, n*10+50).Draw(r, "time")), 0)
+		var want id.Revision
+		var wantLater []id.Revision
+		for i := n; i > 0; i-- {
+			if late := times[i].After(at); want == 0 && !late {
+				want = id.Revision(i)
+			} else if want != 0 && late && len(wantLater) < maxCandidates {
+				wantLater = append([]id.Revision{id.Revision(i)}, wantLater...)
+			}
+		}
+		v := newView(oneDB{db})
+		defer v.Close()
+		count := &countReads{Reader: v.d.r}
+		v.d = reads{count}
+		got, later, err := v.RevisionAt(f, at)
+		if err != nil || got != want || !slices.Equal(later, wantLater) {
+			r.Fatalf("at %v: %s and %d more, %v, want %s and %d", at, got, len(later), err, want, len(wantLater))
+		}
+		if most := 500 + 10*len(later); count.n > most {
+			r.Errorf("%d reads for %d revisions", count.n, n)
+		}
+	})
+}
+
+type countReads struct {
+	kv.Reader
+	n int
+}
+
+func (c *countReads) Get(key []byte) ([]byte, bool, error) { c.n++; return c.Reader.Get(key) }
 
 func TestWatch(t *testing.T) {
 	t.Parallel()

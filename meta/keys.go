@@ -16,7 +16,7 @@ const (
 	keyVersion  = 'v' // folder path NUL ^revision -> version row
 	keyRevision = 'r' // folder revision path -> nothing
 	keyCommit   = 'C' // folder revision -> rowCommit
-	keyTime     = 't' // folder time revision -> nothing
+	keyTime     = 't' // folder level revision -> earliest and latest stamp of the block that ends there
 	keyConflict = 'x' // folder number -> rowConflict
 	keyTag      = 'T' // folder name -> rowTag
 	keyNode     = 'n' // node -> rowNode
@@ -72,9 +72,8 @@ func commitKey(f id.Folder, r id.Revision) []byte {
 	return appendUint64(folderKey(keyCommit, f), uint64(r))
 }
 
-// timeKey sorts by time, also times before 1970.
-func timeKey(f id.Folder, nanos int64, r id.Revision) []byte {
-	return appendUint64(appendUint64(folderKey(keyTime, f), uint64(nanos)^1<<63), uint64(r))
+func timeKey(f id.Folder, level byte, r id.Revision) []byte {
+	return appendUint64(append(folderKey(keyTime, f), level), uint64(r))
 }
 
 func conflictKey(f id.Folder, n uint64) []byte { return appendUint64(folderKey(keyConflict, f), n) }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
@@ -278,27 +277,4 @@ func (v *View) Tags(f id.Folder) (out []Tag, err error) {
 		return err
 	})
 	return out, err
-}
-
-// RevisionAt returns the newest revision stamped at or before t, 0 if there is
-// none. Where earlier revisions are stamped after t (a clock stood wrong), the
-// time names no one state: they are returned too, so that the user can choose.
-func (v *View) RevisionAt(f id.Folder, t time.Time) (r id.Revision, later []id.Revision, err error) {
-	prefix := folderKey(keyTime, f)
-	cut := timeKey(f, t.UnixNano(), ^id.Revision(0))
-	revision := func(k []byte) id.Revision { return id.Revision(binary.BigEndian.Uint64(k[len(k)-8:])) }
-	err = v.d.each(prefix, append(cut, 0), func(k, _ []byte) error {
-		r = max(r, revision(k))
-		return nil
-	})
-	if err != nil {
-		return 0, nil, err
-	}
-	err = v.d.each(append(cut, 0), kv.PrefixEnd(prefix), func(k, _ []byte) error {
-		if n := revision(k); n < r {
-			later = append(later, n)
-		}
-		return nil
-	})
-	return r, later, err
 }
