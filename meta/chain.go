@@ -14,6 +14,7 @@ import (
 // length in four bytes.
 const (
 	effectsDomain = "lockstep effects v1\x00"
+	recordsDomain = "lockstep records v1\x00"
 	commitDomain  = "lockstep commit v1\x00"
 )
 
@@ -34,9 +35,16 @@ func appendText[S ~string](b []byte, s S) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }
 
+// The bits of a version's flags in the digest. They are not those of its row.
+const (
+	hashMoved  = 1
+	hashUnseen = 2
+	hashCopied = 4
+)
+
 // add hashes one version: path, kind, mode, mtime, size, content, manifest,
-// target, from, to.
-func (e *effects) add(v Version) {
+// target, from, to, and the flags, for they decide later conflicts.
+func (e *effects) add(v version) {
 	b := appendText(e.buf[:0], v.Path)
 	b = append(b, byte(v.Entry.Kind))
 	b = binary.BigEndian.AppendUint32(b, v.Entry.Mode)
@@ -47,9 +55,19 @@ func (e *effects) add(v Version) {
 	b = appendText(b, v.Entry.Target)
 	b = appendText(b, v.From)
 	b = appendText(b, v.To)
-	e.buf = b
+	var flags byte
+	if v.moved {
+		flags |= hashMoved
+	}
+	if v.unseen {
+		flags |= hashUnseen
+	}
+	if v.copied {
+		flags |= hashCopied
+	}
+	e.buf = append(b, flags)
 	e.count++
-	_, _ = e.h.Write(b)
+	_, _ = e.h.Write(e.buf)
 }
 
 func (e *effects) sum() id.Digest { return id.Digest(e.h.Sum(nil)) }
@@ -67,5 +85,24 @@ func chainHash(previous id.Digest, c Commit) id.Digest {
 	b = appendUint64(b, uint64(c.Target))
 	b = appendUint64(b, c.Changes)
 	b = append(b, c.Effects[:]...)
+	b = append(b, c.Records[:]...)
+	return id.Sum(b)
+}
+
+// recordsHash chains a conflict record, as it is made or resolved, to those before.
+func recordsHash(previous id.Digest, x Conflict) id.Digest {
+	b := append([]byte(recordsDomain), previous[:]...)
+	b = appendUint64(b, x.Number)
+	b = appendText(b, x.Path)
+	b = appendText(b, x.CopyPath)
+	b = append(b, byte(x.Kind), byte(x.State))
+	for _, r := range []id.Revision{x.Base, x.Winner, x.Loser, x.ResolvedAt} {
+		b = appendUint64(b, uint64(r))
+	}
+	for _, n := range []id.Node{x.WinnerNode, x.LoserNode, x.ResolvedBy} {
+		b = append(b, n[:]...)
+	}
+	b = appendUint64(b, uint64(nanos(x.Time)))
+	b = appendText(b, x.Resolution)
 	return id.Sum(b)
 }

@@ -201,10 +201,14 @@ func (c *commit) finish(origin Origin, message string, target id.Revision) (Base
 	if err != nil {
 		return Base{}, err
 	}
+	records, err := c.writeRecords(count != 0)
+	if err != nil {
+		return Base{}, err
+	}
 	made := Base{}
 	if count != 0 {
 		h := Commit{Folder: c.folder, Revision: c.rev, Time: fromNanos(c.time), Node: c.node, Sequence: c.seq,
-			Origin: origin, Message: message, Target: target, Changes: count, Effects: sum}
+			Origin: origin, Message: message, Target: target, Changes: count, Effects: sum, Records: records}
 		previous, err := getFixed[id.Digest](c.state.Hash)
 		if err != nil {
 			return Base{}, err
@@ -225,16 +229,28 @@ func (c *commit) finish(origin Origin, message string, target id.Revision) (Base
 			}
 		}
 	}
-	for _, x := range c.conflicts {
-		if made.IsNone() {
-			x.forget(c.rev, c.head.Revision)
-		}
-		c.t.set(conflictKey(c.folder, x.Number), packRow(x.row()))
-	}
 	if count != 0 || len(c.conflicts) != 0 {
 		c.t.set(folderKey(keyState, c.folder), packRow(&c.state))
 	}
 	return made, nil
+}
+
+// writeRecords writes the conflict records that were made or resolved and returns
+// the digest of all so far. made: the revision under way will be.
+func (c *commit) writeRecords(made bool) (id.Digest, error) {
+	sum, err := getFixed[id.Digest](c.state.Records)
+	if err != nil {
+		return sum, err
+	}
+	for _, x := range c.conflicts {
+		if !made {
+			x.forget(c.rev, c.head.Revision)
+		}
+		sum = recordsHash(sum, x)
+		c.t.set(conflictKey(c.folder, x.Number), packRow(x.row()))
+	}
+	c.state.Records = putFixed(sum)
+	return sum, nil
 }
 
 // forget is for a record of a revision that was not made, for nothing changed.
@@ -258,7 +274,7 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 		if err != nil {
 			return id.Digest{}, 0, err
 		}
-		err = d.changes(c.folder, c.rev, func(v version) error { sum.add(v.Version); return nil })
+		err = d.changes(c.folder, c.rev, func(v version) error { sum.add(v); return nil })
 		return sum.sum(), sum.count, err
 	}
 	paths := make([]id.Path, 0, len(c.cur))
@@ -270,7 +286,7 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 	slices.Sort(paths)
 	for _, p := range paths {
 		e := c.cur[p]
-		sum.add(e.Version)
+		sum.add(e.version)
 		writeVersion(c.t.batch, c.folder, e.version)
 		c.t.note(c.folder, e.version)
 	}

@@ -137,6 +137,43 @@ func TestRevisionAt(t *testing.T) {
 	}
 }
 
+// Whatever decides later changes is in the hash chain: two histories that differ
+// in it have other hashes.
+func TestTheChainHoldsWhatDecides(t *testing.T) {
+	t.Parallel()
+	v := version{Version: Version{Path: "a", Entry: file("one")}}
+	moved, unseen, copied := v, v, v
+	moved.moved, unseen.unseen, copied.copied = true, true, true
+	seen := make(map[id.Digest]bool)
+	for _, v := range []version{v, moved, unseen, copied} {
+		e := newEffects()
+		e.add(v)
+		seen[e.sum()] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d digests of 4 versions", len(seen))
+	}
+	w := newWorld(t)
+	w.commit(nodeA, put("f", Base{}, file("one")))
+	b := w.head()
+	w.commit(nodeA, edit("f", b, file("two")))
+	w.commit(nodeB, del("f", b)) // a record, and no revision
+	w.commit(nodeA, put("g", Base{}, dir()))
+	records := func() id.Digest {
+		v := w.m.View()
+		defer v.Close()
+		c, err := v.Head(w.folder)
+		x, _, err2 := v.Conflict(w.folder, 1)
+		if err != nil || err2 != nil || c.Records != recordsHash(id.Digest{}, x) {
+			t.Errorf("%s %v %v", c.Records, err, err2)
+		}
+		return c.Records
+	}
+	if records().IsZero() || w.head().Revision != 3 {
+		t.Error("the record is not in the chain")
+	}
+}
+
 // The search finds what a look at every header finds, and reads few of them.
 func TestRevisionAtProperty(t *testing.T) {
 	t.Parallel()

@@ -34,6 +34,7 @@ type rowState struct {
 	Bytes     uint64 `codec:"b,omitempty"`
 	Conflicts uint64 `codec:"c,omitempty"` // records ever made
 	Open      uint64 `codec:"o,omitempty"`
+	Records   []byte `codec:"x,omitempty"` // digest of the records, as in a commit
 }
 
 type rowCommit struct {
@@ -46,6 +47,7 @@ type rowCommit struct {
 	Changes  uint64 `codec:"c"`
 	Effects  []byte `codec:"e"`
 	Hash     []byte `codec:"h"`
+	Records  []byte `codec:"x,omitempty"`
 }
 
 type rowConflict struct {
@@ -133,7 +135,7 @@ func unpackRow(b []byte, v any) error {
 
 func (c Commit) row() *rowCommit {
 	return &rowCommit{nanos(c.Time), putFixed(c.Node), uint64(c.Sequence), uint8(c.Origin), bin(c.Message),
-		uint64(c.Target), c.Changes, putFixed(c.Effects), putFixed(c.Hash)}
+		uint64(c.Target), c.Changes, putFixed(c.Effects), putFixed(c.Hash), putFixed(c.Records)}
 }
 
 func decodeCommit(f id.Folder, r id.Revision, b []byte) (Commit, error) {
@@ -143,11 +145,12 @@ func decodeCommit(f id.Folder, r id.Revision, b []byte) (Commit, error) {
 	}
 	c := Commit{Folder: f, Revision: r, Time: fromNanos(w.Time), Sequence: id.Sequence(w.Sequence), Origin: Origin(w.Origin),
 		Message: string(w.Message), Target: id.Revision(w.Target), Changes: w.Changes}
-	var e1, e2, e3 error
+	var e1, e2, e3, e4 error
 	c.Node, e1 = getFixed[id.Node](w.Node)
 	c.Effects, e2 = getFixed[id.Digest](w.Effects)
-	c.Hash, e3 = getFixed[id.Digest](w.Hash)
-	return c, errors.Join(e1, e2, e3)
+	c.Records, e3 = getFixed[id.Digest](w.Records)
+	c.Hash, e4 = getFixed[id.Digest](w.Hash)
+	return c, errors.Join(e1, e2, e3, e4)
 }
 
 func (c Conflict) row() *rowConflict {

@@ -458,7 +458,7 @@ func (w *world) checkInvariants() {
 			w.t.Fatal(err)
 		}
 		sum := newEffects()
-		if err := v.Changes(w.folder, r, func(x Version) error { sum.add(x); return nil }); err != nil {
+		if err := v.d.changes(w.folder, r, func(x version) error { sum.add(x); return nil }); err != nil {
 			w.t.Fatal(err)
 		}
 		if sum.sum() != c.Effects || sum.count != c.Changes || chainHash(last, c) != c.Hash {

@@ -152,8 +152,10 @@ type Commit struct {
 	Target id.Revision
 	// Changes counts the versions of this revision.
 	Changes uint64
-	// Effects is the digest of those versions; Hash chains it to the past.
+	// Effects is the digest of those versions, Records that of all conflict records
+	// up to here; Hash chains both to the past.
 	Effects id.Digest
+	Records id.Digest
 	Hash    id.Digest
 }
 
