@@ -217,17 +217,20 @@ func (t *txn) again(e logEntry, lane rowLane) (Outcome, bool, error) {
 }
 
 // assemble keeps a part until all are there and then returns the body. Parts come
-// in order; the first one starts anew, one that is there already is left out.
+// in order; the first one of a body or session starts anew, one that is there
+// already is left out.
 func (t *txn) assemble(e logEntry, lane *rowLane) (body []byte, whole bool, err error) {
 	if e.parts == 1 {
 		t.dropParts(e, lane)
 		return e.data, true, nil
 	}
-	same := lane.PartSeq == uint64(e.env.Sequence) && lane.PartCount == e.parts && string(lane.PartHash) == string(e.hash[:])
+	same := lane.PartSeq == uint64(e.env.Sequence) && lane.PartCount == e.parts && string(lane.PartHash) == string(e.hash[:]) &&
+		string(lane.PartSession) == string(e.env.Session[:])
 	switch {
 	case e.part == 0 && !same:
 		t.dropParts(e, lane)
 		lane.PartSeq, lane.PartHash, lane.PartCount = uint64(e.env.Sequence), putFixed(e.hash), e.parts
+		lane.PartSession = putFixed(e.env.Session)
 	case !same || e.part != lane.PartNext:
 		return nil, false, nil // there already, or of a proposal that will be sent again
 	}
@@ -256,5 +259,5 @@ func (t *txn) dropParts(e logEntry, lane *rowLane) {
 	for i := range lane.PartNext {
 		t.delete(partKey(e.env.Node, e.env.Lane, i))
 	}
-	lane.PartSeq, lane.PartHash, lane.PartNext, lane.PartCount = 0, nil, 0, 0
+	lane.PartSeq, lane.PartHash, lane.PartNext, lane.PartCount, lane.PartSession = 0, nil, 0, 0, nil
 }

@@ -120,6 +120,12 @@ func TestGoldenStore(t *testing.T) {
 	w.must(w.do(nodeA, TagCmd{Folder: w.folder, Name: "t", Revision: 2}))
 	w.must(w.do(nodeA, RollbackCmd{Folder: w.folder, Target: b.Revision, TargetHash: b.Hash}))
 	w.must(w.do(nodeA, FolderCmd{Op: FolderSet, ID: w.folder, Options: map[string]string{"owners": "yes", "merge": "none"}}))
+	// The first part of two of a proposal under way.
+	part := logEntry{env: w.next(nodeB, w.folder), hash: id.Sum([]byte("part one part two")), parts: 2, data: []byte("part one ")}
+	w.index++
+	if err := w.m.Apply(w.index, part.encode()); err != nil {
+		t.Fatal(err)
+	}
 	w.checkInvariants()
 	lines := strings.Split(strings.TrimSuffix(string(dump(t, w.db)), "\n"), "\n")
 	v := w.m.View()

@@ -184,6 +184,42 @@ func TestPartsAbandoned(t *testing.T) {
 	w.wantTree("f: one")
 }
 
+// Parts are dead with their session: the next one sends them all.
+func TestPartsOfAnEndedSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b, err := EncodeCommand(bigCommit(w.folder, 8000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(parts func(all [][]byte) [][]byte) {
+		t.Helper()
+		es, err := LogEntries(Envelope{nodeA, w.session[nodeA], w.folder, 1}, b, w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range parts(es) {
+			w.index++
+			if err := w.m.Apply(w.index, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(func(all [][]byte) [][]byte { return all[:2] })
+	w.start(nodeA, 50)
+	send(func(all [][]byte) [][]byte { return all[2:] })
+	if h := w.head(); h.Revision != 0 {
+		t.Fatalf("applied with the parts of two sessions: head %s", h.Revision)
+	}
+	send(func(all [][]byte) [][]byte { return all })
+	if h := w.head(); h.Revision != 1 {
+		t.Fatalf("head %s", h.Revision)
+	}
+	if err := (reads{w.db}).prefix([]byte{keyPart}, func(k, _ []byte) error { return fmt.Errorf("part %x is left", k) }); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestInvites(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

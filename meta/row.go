@@ -83,6 +83,8 @@ type rowLane struct {
 	PartHash  []byte `codec:"h,omitempty"`
 	PartNext  int    `codec:"k,omitempty"`
 	PartCount int    `codec:"n,omitempty"`
+	// PartSession sent the parts: those of an ended session are dead.
+	PartSession []byte `codec:"i,omitempty"`
 	// First is the lowest sequence whose outcome may still be stored.
 	First uint64 `codec:"f,omitempty"`
 }
