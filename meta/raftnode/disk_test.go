@@ -61,10 +61,56 @@ func TestSnapshotToNewAndLateNode(t *testing.T) {
 		if late.node.snaps.newest() == 0 || c.hosts[3].node.snaps.newest() == 0 {
 			t.Error("a late node has no snapshot: it got the log instead")
 		}
+		// Nothing stands in the log that the snapshot made old.
+		c.noGap(late)
 		// What was installed survives a crash at once.
 		c.crash(c.hosts[3])
 		c.start(c.hosts[3])
 		c.agreeContent(want)
+	})
+}
+
+// noGap fails if an entry between the log's ends is missing.
+func (c *cluster) noGap(h *host) {
+	c.t.Helper()
+	first, _ := h.log.FirstIndex()
+	last, _ := h.log.LastIndex()
+	for i := first; i <= last; i++ {
+		if err := h.log.GetLog(i, new(raft.Log)); err != nil {
+			c.t.Errorf("log of %d to %d: entry %d: %v", first, last, i, err)
+		}
+	}
+}
+
+// TestLogBeforeTheSnapshotIsRemoved: the power went after a snapshot was restored
+// and before raft removed the log that it covers.
+func TestLogBeforeTheSnapshotIsRemoved(t *testing.T) {
+	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		a := c.author(1)
+		for _, s := range texts("x", 5) {
+			c.propose(a, textBody(s, 1))
+		}
+		old := newMemLog()
+		if err := old.SetUint64(keyCurrentTerm, 9); err != nil {
+			t.Fatal(err)
+		}
+		for i := uint64(1); i < 4; i++ {
+			var l raft.Log
+			if err := errors.Join(h.log.GetLog(i, &l), old.StoreLog(&l)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.node.Snapshot(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		c.kill(h)
+		h.log = old
+		c.start(h)
+		c.propose(a, textBody("x5", 1))
+		c.noGap(h)
+		c.agreeContent(texts("x", 6))
 	})
 }
 

@@ -44,6 +44,8 @@ type fsm struct {
 	seen uint64
 	// durable is the applied index up to which the store is flushed, at least.
 	durable atomic.Uint64
+	// restored is the index of the snapshot that was restored last.
+	restored atomic.Uint64
 
 	// mu guards broken.
 	mu     sync.Mutex
@@ -192,6 +194,7 @@ func (f *fsm) adoptState(index uint64) error {
 		}
 	}
 	f.seen = index
+	f.restored.Store(index)
 	f.flushedTo(index)
 	f.applied(index, false)
 	f.log.Info("metadata restored from a snapshot", "index", index)

@@ -36,6 +36,8 @@ type logStore struct {
 	deadline time.Duration
 	// durable returns the applied index up to which the metadata store is on disk.
 	durable func() uint64
+	// restored returns the index of the snapshot that was restored last.
+	restored func() uint64
 	// onBroken is called once, with the first failed write's error.
 	onBroken func(error)
 	// full receives a token whenever bytes passes limit.
@@ -60,6 +62,7 @@ func newLogStore(inner raft.LogStore, deadline time.Duration, limit int64) *logS
 		inner:    inner,
 		deadline: deadline,
 		durable:  func() uint64 { return 0 },
+		restored: func() uint64 { return 0 },
 		onBroken: func(error) {},
 		full:     make(chan struct{}, 1),
 		limit:    limit,
@@ -175,6 +178,17 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 	return s.write(func() error { return s.inner.DeleteRange(lo, hi) })
 }
 
+// IsMonotonic implements raft.MonotonicLogStore. raft asks it after it has restored a
+// snapshot from the leader; true makes it remove the whole log. Otherwise it would
+// keep the last entries, as many as behind a snapshot of its own, and append with a
+// gap what follows the snapshot: entries that this node held and that others may
+// have overruled, which as a leader it would send to those who lack them. Only
+// where the snapshot covers the log: raft may have acknowledged what is beyond it.
+func (s *logStore) IsMonotonic() bool {
+	last, err := s.inner.LastIndex()
+	return err == nil && last <= s.restored()
+}
+
 // write runs op with the deadline. After an error or a timeout every later write
 // fails. A leader whose disk hangs would otherwise keep its followers quiet with
 // heartbeats for ever.
@@ -237,4 +251,7 @@ func (s *logStore) snapshotTaken(bytes, entries int64) {
 	s.mu.Unlock()
 }
 
-var _ raft.LogStore = (*logStore)(nil)
+var (
+	_ raft.LogStore          = (*logStore)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+)

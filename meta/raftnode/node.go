@@ -215,7 +215,7 @@ func newNode(o Options) (*Node, error) {
 		m: n.m, store: o.Store, fs: n.o.fs, scratch: n.snaps.dir, log: n.log,
 		fail: n.fail, applied: n.onApplied,
 	}
-	n.logs.durable = n.fsm.durable.Load
+	n.logs.durable, n.logs.restored = n.fsm.durable.Load, n.fsm.restored.Load
 	t := o.Transport
 	if t == nil {
 		t = newNetworkTransport(o.Stream, newRaftLogger(n.log))

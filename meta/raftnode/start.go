@@ -55,6 +55,8 @@ func (n *Node) bootstrap() error {
 //
 //   - the newest snapshot is ahead of the store (a crash between receiving it and
 //     restoring it): restore it, else the entries between would be a silent hole;
+//   - the log ends before the newest snapshot (a crash between restoring it and
+//     removing the log): remove it, else raft appends behind a gap;
 //   - the store is ahead of log and snapshots: refuse, raft's state is not ours;
 //   - the log begins after the store ends: refuse.
 func (n *Node) reconcileState() error {
@@ -84,6 +86,12 @@ func (n *Node) reconcileState() error {
 		return err
 	}
 	applied, newest := n.m.AppliedIndex(), n.snaps.newest()
+	if last > 0 && last < newest && newest <= applied {
+		if err := n.disk.DeleteRange(first, last); err != nil {
+			return fmt.Errorf("remove the log before the newest snapshot: %w", err)
+		}
+		first, last = 0, 0
+	}
 	if applied > max(last, newest) {
 		return fmt.Errorf("%w: applied %d, log ends at %d, newest snapshot is of %d", ErrStateBehind, applied, last, newest)
 	}
