@@ -26,15 +26,6 @@ func (a adapted) Outcome(env meta.Envelope) (out meta.Outcome, ok bool, err erro
 	return out, ok, err
 }
 
-// Lane implements machine.
-func (a adapted) Lane(node id.Node, lane id.Folder) (out meta.Lane, err error) {
-	err = a.read(func(v *meta.View) (err error) {
-		out, err = v.Lane(node, lane)
-		return err
-	})
-	return out, err
-}
-
 // Members implements machine.
 func (a adapted) Members() (map[id.Node]meta.Role, error) {
 	out := map[id.Node]meta.Role{}

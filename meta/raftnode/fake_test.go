@@ -24,6 +24,7 @@ type fakeMachine struct {
 
 	mu       sync.Mutex
 	watchers map[chan struct{}]bool
+	results  map[uint64]meta.Outcome
 }
 
 // fakeEntry is a log entry of the fake.
@@ -45,7 +46,7 @@ type fakeLane struct {
 }
 
 func newFake(st *store.Store) (*fakeMachine, error) {
-	m := &fakeMachine{st: st, watchers: map[chan struct{}]bool{}}
+	m := &fakeMachine{st: st, watchers: map[chan struct{}]bool{}, results: map[uint64]meta.Outcome{}}
 	return m, m.Reload()
 }
 
@@ -108,7 +109,7 @@ func (m *fakeMachine) ApplyBatch(entries []meta.IndexedEntry) error {
 			b.Discard()
 			return fmt.Errorf("unknown command at %d", e.Index)
 		}
-		if err := applyFake(b, e); err != nil {
+		if err := m.applyFake(b, e); err != nil {
 			b.Discard()
 			return err
 		}
@@ -122,7 +123,7 @@ func (m *fakeMachine) ApplyBatch(entries []meta.IndexedEntry) error {
 	return nil
 }
 
-func applyFake(b *kv.Batch, e meta.IndexedEntry) error {
+func (m *fakeMachine) applyFake(b *kv.Batch, e meta.IndexedEntry) error {
 	var f fakeEntry
 	if err := json.Unmarshal(e.Data, &f); err != nil {
 		return err
@@ -136,18 +137,44 @@ func applyFake(b *kv.Batch, e meta.IndexedEntry) error {
 			return err
 		}
 	}
+	ended := meta.Outcome{Sequence: f.Env.Sequence, Entry: f.Hash, Kind: meta.Accepted, Revision: id.Revision(e.Index)}
 	switch {
 	case f.Env.Sequence == 0:
 		lane = fakeLane{Lane: meta.Lane{Session: f.Env.Session, Last: lane.Lane.Last}}
-	case lane.Lane.Session != f.Env.Session || f.Env.Sequence != lane.Lane.Last+1 || f.Part > lane.Parts:
-		return nil // fenced, a gap, a repetition
+	case lane.Lane.Session != f.Env.Session:
+		ended.Kind, ended.Reason = meta.Refused, meta.ReasonFenced
+	case f.Env.Sequence > lane.Lane.Last+1:
+		ended.Kind, ended.Reason = meta.Refused, meta.ReasonGap
+	case f.Env.Sequence <= lane.Lane.Last:
+		ended = meta.Outcome{Kind: meta.Refused, Reason: meta.ReasonReused}
+		if v, ok, err := b.Get(outKey(f.Env)); err != nil {
+			return err
+		} else if ok {
+			var had meta.Outcome
+			if err := json.Unmarshal(v, &had); err != nil {
+				return err
+			}
+			if had.Entry == f.Hash {
+				ended = had
+			}
+		}
+	case f.Part > lane.Parts:
+		return nil // a part is missing
 	case f.Part < f.Parts-1:
 		lane.Parts = f.Part + 1
 	default:
 		lane.Lane.Last, lane.Parts = f.Env.Sequence, 0
-		out, _ := json.Marshal(meta.Outcome{Sequence: f.Env.Sequence, Entry: f.Hash, Kind: meta.Accepted, Revision: id.Revision(e.Index)})
-		b.Set(fmt.Appendf(nil, "out/%s/%s/%d", f.Env.Node, f.Env.Lane, f.Env.Sequence), out)
+		out, _ := json.Marshal(ended)
+		b.Set(outKey(f.Env), out)
 		b.Set(fmt.Appendf(nil, "text/%020d", e.Index), []byte(f.Text))
+	}
+	if f.Part == f.Parts-1 {
+		m.mu.Lock()
+		m.results[e.Index] = ended
+		m.mu.Unlock()
+	}
+	if ended.Kind == meta.Refused {
+		return nil
 	}
 	if f.Member != nil {
 		k := []byte("member/" + f.Member.String())
@@ -162,30 +189,25 @@ func applyFake(b *kv.Batch, e meta.IndexedEntry) error {
 	return nil
 }
 
-// Result knows only proposals of sequence 0, which the fake accepts always.
-func (m *fakeMachine) Result(uint64) (meta.Outcome, bool) {
-	return meta.Outcome{Kind: meta.Accepted}, true
+func (m *fakeMachine) Result(index uint64) (meta.Outcome, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out, ok := m.results[index]
+	return out, ok
+}
+
+func outKey(env meta.Envelope) []byte {
+	return fmt.Appendf(nil, "out/%s/%s/%d", env.Node, env.Lane, env.Sequence)
 }
 
 func (m *fakeMachine) Outcome(env meta.Envelope) (out meta.Outcome, ok bool, err error) {
 	db, release := m.st.Acquire()
 	defer release()
-	v, ok, err := db.Get(fmt.Appendf(nil, "out/%s/%s/%d", env.Node, env.Lane, env.Sequence))
+	v, ok, err := db.Get(outKey(env))
 	if err == nil && ok {
 		err = json.Unmarshal(v, &out)
 	}
 	return out, ok, err
-}
-
-func (m *fakeMachine) Lane(node id.Node, lane id.Folder) (meta.Lane, error) {
-	db, release := m.st.Acquire()
-	defer release()
-	var out fakeLane
-	v, ok, err := db.Get(laneKey(node, lane))
-	if err == nil && ok {
-		err = json.Unmarshal(v, &out)
-	}
-	return out.Lane, err
 }
 
 func (m *fakeMachine) Members() (map[id.Node]meta.Role, error) {

@@ -23,8 +23,6 @@ type machine interface {
 	Result(index uint64) (meta.Outcome, bool)
 	// Outcome returns the stored answer to a proposal.
 	Outcome(env meta.Envelope) (meta.Outcome, bool, error)
-	// Lane returns how far a node's proposals in a lane have come.
-	Lane(node id.Node, lane id.Folder) (meta.Lane, error)
 	// Members returns the nodes that belong to the cluster.
 	Members() (map[id.Node]meta.Role, error)
 	// LogEntries returns what the leader appends for a proposal.

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
 )
 
 func TestSoleVoterStandsAtOnceAndRestarts(t *testing.T) {
@@ -120,26 +123,26 @@ func TestUnknownOutcome(t *testing.T) {
 	})
 }
 
-func TestGapAndFence(t *testing.T) {
+// The author hears why: the state machine's own reason.
+func TestRefusalsKeepTheirReason(t *testing.T) {
 	bubble(t, 1, Timings{}, func(t *testing.T, c *cluster) {
 		c.startAll()
 		a := c.author(1)
 		ctx := context.Background()
 		l := c.leader()
-		var gap *GapError
-		if _, err := l.node.Propose(ctx, a.env(5), textBody("x", 1)); !errors.As(err, &gap) || gap.Last != 0 {
-			t.Errorf("Propose with a gap: %v, want a GapError after 0", err)
+		refused := func(s id.Sequence, text, reason string) {
+			t.Helper()
+			out, err := l.node.Propose(ctx, a.env(s), textBody(text, 1))
+			if err != nil || out.Kind != meta.Refused || out.Reason != reason {
+				t.Errorf("sequence %d: %+v, %v, want the refusal %q", s, out, err, reason)
+			}
 		}
+		refused(5, "x", meta.ReasonGap)
 		c.propose(a, textBody("one", 1))
-		out, err := l.node.Propose(ctx, a.env(1), textBody("other", 1))
-		if err != nil || out.Reason == "" {
-			t.Errorf("another body under a used sequence: %+v, %v, want a refusal", out, err)
-		}
+		refused(1, "other", meta.ReasonReused)
 		b := c.author(1) // the same node's next session
 		b.last = a.last
-		if _, err := l.node.Propose(ctx, a.env(2), textBody("x", 1)); !errors.Is(err, ErrFenced) {
-			t.Errorf("Propose of an ended session: %v, want ErrFenced", err)
-		}
+		refused(2, "x", meta.ReasonFenced)
 		c.propose(b, textBody("two", 1))
 		c.agreeContent([]string{"one", "two"})
 	})

@@ -24,15 +24,10 @@ const (
 	drainTimeout = time.Second
 )
 
-var (
-	// ErrUnknown is returned by Propose when it cannot tell whether the proposal was
-	// committed: the leadership was lost meanwhile, or ctx ended. Ask again with the
-	// same sequence: it is applied once.
-	ErrUnknown = errors.New("outcome of the proposal is unknown")
-	// ErrFenced is returned by Propose when a later session of the same node is
-	// running: this one must stop proposing.
-	ErrFenced = errors.New("proposal belongs to an ended session")
-)
+// ErrUnknown is returned by Propose when it cannot tell what became of the proposal:
+// the leadership was lost meanwhile, ctx ended, or not all parts came through. Ask
+// again with the same sequence: it is applied once.
+var ErrUnknown = errors.New("outcome of the proposal is unknown")
 
 // NotLeaderError is returned by what only the leader can do. Nothing was appended.
 type NotLeaderError struct {
@@ -48,24 +43,12 @@ func (e *NotLeaderError) Error() string {
 	return "not the leader: " + e.Leader.Short() + " is"
 }
 
-// GapError is returned by Propose when the sequence is not the lane's next one, or
-// not all parts came through: nothing was taken. The caller proposes from Last+1 on.
-type GapError struct{ Last, Sequence id.Sequence }
-
-// Error implements error.
-func (e *GapError) Error() string {
-	return fmt.Sprintf("proposal %d was not taken: the last one taken is %d", e.Sequence, e.Last)
-}
-
 // Propose appends a proposal to the log and returns its outcome after this node has
 // applied it. Only the leader can: others get a *NotLeaderError. An outcome of kind
-// Refused is not an error. Concurrent calls share log writes; those of one lane are
+// Refused is not an error; its Reason is the state machine's, as the author needs it. Concurrent calls share log writes; those of one lane are
 // appended in the order in which they are accepted here, so a caller that wants
 // several of a lane in flight starts them one after the other. Other errors:
-// ErrUnknown, ErrFenced, *GapError, ErrStopped.
-//
-// A proposal with sequence 0 (a session's start, the cluster's first command)
-// consumes no sequence; its answer is the machine's.
+// ErrUnknown, ErrStopped.
 func (n *Node) Propose(ctx context.Context, env meta.Envelope, body meta.Body) (meta.Outcome, error) {
 	if !n.IsLeader() {
 		return meta.Outcome{}, n.notLeader()
@@ -152,35 +135,22 @@ func (n *Node) explain(err error) error {
 func (n *Node) notLeader() error { return &NotLeaderError{Leader: n.Leader()} }
 
 // outcome reads what became of a proposal whose entries are applied, the last one
-// at index.
+// at index. A refusal of the envelope has no place in the lane: only the machine's
+// result tells it.
 func (n *Node) outcome(env meta.Envelope, body meta.Body, index uint64) (meta.Outcome, error) {
-	result, ended := n.m.Result(index)
-	if env.Sequence == 0 {
-		if !ended {
-			return meta.Outcome{}, fmt.Errorf("%w: no result is kept for log entry %d", ErrUnknown, index)
-		}
+	if result, ended := n.m.Result(index); ended {
 		return result, nil
 	}
-	out, stored, err := n.m.Outcome(env)
-	if err != nil {
-		return meta.Outcome{}, fmt.Errorf("read outcome: %w", err)
+	if env.Sequence != 0 {
+		out, stored, err := n.m.Outcome(env)
+		if err != nil {
+			return meta.Outcome{}, fmt.Errorf("read outcome: %w", err)
+		}
+		if stored && out.Entry == body.Hash {
+			return out, nil
+		}
 	}
-	if stored && out.Entry == body.Hash {
-		return out, nil
-	}
-	lane, err := n.m.Lane(env.Node, env.Lane)
-	switch {
-	case err != nil:
-		return meta.Outcome{}, fmt.Errorf("read lane: %w", err)
-	case lane.Session != env.Session:
-		return meta.Outcome{}, ErrFenced
-	case env.Sequence > lane.Last:
-		return meta.Outcome{}, &GapError{Last: lane.Last, Sequence: env.Sequence}
-	}
-	return meta.Outcome{
-		Sequence: env.Sequence, Entry: body.Hash, Kind: meta.Refused,
-		Reason: "another proposal was made under this sequence",
-	}, nil
+	return meta.Outcome{}, fmt.Errorf("%w: log entry %d ended no proposal that is remembered", ErrUnknown, index)
 }
 
 // Barrier returns when everything that was committed before the call is applied

@@ -95,10 +95,15 @@ func TestRealMachine(t *testing.T) {
 		if c.leader().node.snaps.newest() == 0 {
 			t.Error("no snapshot was taken")
 		}
-		a.session = id.NewSession()
-		body, _ := meta.EncodeCommand(meta.CommitCmd{Folder: folder, Origin: meta.OriginEdit})
-		if _, err := c.leader().node.Propose(context.Background(), a.env(a.last+1), body); !errors.Is(err, ErrFenced) {
-			t.Errorf("Propose under a session that was never started: %v, want ErrFenced", err)
+		for reason, env := range map[string]meta.Envelope{
+			meta.ReasonFenced:    {Node: a.node, Session: id.NewSession(), Lane: folder, Sequence: a.last + 1},
+			meta.ReasonGap:       {Node: a.node, Session: a.session, Lane: folder, Sequence: a.last + 9},
+			meta.ReasonNotMember: {Node: id.Node{99}, Session: a.session, Lane: folder, Sequence: 1},
+		} {
+			body, _ := meta.EncodeCommand(meta.CommitCmd{Folder: folder, Origin: meta.OriginEdit})
+			if out, err := c.leader().node.Propose(context.Background(), env, body); err != nil || out.Reason != reason {
+				t.Errorf("Propose: %+v, %v, want the refusal %q", out, err, reason)
+			}
 		}
 	})
 }
