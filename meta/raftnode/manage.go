@@ -61,9 +61,13 @@ type census struct {
 // manageOnce makes the next change of the plan. It reports whether there may be
 // more to do at once.
 func (n *Node) manageOnce(ctx context.Context, c *census) bool {
-	n.change.Lock()
-	defer n.change.Unlock()
-	if n.leaving || ctx.Err() != nil || !n.IsLeader() {
+	select {
+	case n.change <- struct{}{}:
+		defer func() { <-n.change }()
+	case <-ctx.Done():
+		return false
+	}
+	if n.leaving.Load() || ctx.Err() != nil || !n.IsLeader() {
 		return false
 	}
 	s, err := n.situation(c)

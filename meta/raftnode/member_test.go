@@ -1,6 +1,8 @@
 package raftnode
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -263,6 +265,27 @@ func TestStatusNamesWhoIsNeeded(t *testing.T) {
 		c.eventually("the quorum's loss is noticed", func() bool { return !h.node.Status().HasQuorum })
 		if got := h.node.Status().Missing; !slices.Equal(got, nodes(2, 3)) {
 			t.Errorf("missing %v, want nodes 2 and 3", got)
+		}
+	})
+}
+
+// TestShutdownEndsWithItsContext: a change of the membership that is under way may
+// take its ten seconds; who shuts down said how long to wait.
+func TestShutdownEndsWithItsContext(t *testing.T) {
+	bubble(t, 1, Timings{}, func(t *testing.T, c *cluster) {
+		h := c.hosts[0]
+		c.start(h)
+		c.leader()
+		h.node.change <- struct{}{}
+		time.AfterFunc(stepTimeout, func() { <-h.node.change })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		if err := h.node.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v, want what was not done", err)
+		}
+		if d := time.Since(begin); d > 2*time.Second {
+			t.Errorf("Shutdown took %v, was given a second", d)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -142,9 +143,10 @@ type Node struct {
 	closing  sync.Once
 	closeErr error
 
-	// change serialises membership changes. leaving stops those of the manager.
-	change  sync.Mutex
-	leaving bool
+	// change holds a token while a membership change is under way. leaving stops
+	// those of the manager.
+	change  chan struct{}
+	leaving atomic.Bool
 
 	// mu guards ran (set by Run, closed when it has ended), refuse, inflight (whose Add must not race with Wait) and moved, which
 	// is closed and replaced whenever the applied index moves.
@@ -174,6 +176,7 @@ func newNode(o Options) (*Node, error) {
 		self: o.Self, o: o, t: o.Timings.withDefaults(), log: o.Log, m: o.machine,
 		slots:   make(chan struct{}, maxInFlight),
 		nudges:  make(chan uint64, 1),
+		change:  make(chan struct{}, 1),
 		fatal:   make(chan struct{}),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),

@@ -19,14 +19,27 @@ const pollState = 2 * time.Millisecond
 // of online ones, one committed change at a time. What cannot be done before ctx
 // ends is left undone: stopping is always safe. The error tells what was not done.
 func (n *Node) Shutdown(ctx context.Context) error {
-	n.change.Lock()
-	n.leaving = true
-	n.change.Unlock()
-	err := n.depart(ctx)
+	n.leaving.Store(true)
+	err := n.lastChange(ctx)
+	if err == nil {
+		err = n.depart(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("leave the cluster: %w", err)
 	}
 	return errors.Join(err, n.Close())
+}
+
+// lastChange waits for the membership change that is under way; the manager, which
+// sees that this node is leaving, makes no other.
+func (n *Node) lastChange(ctx context.Context) error {
+	select {
+	case n.change <- struct{}{}:
+		<-n.change
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("a change of the membership is under way: %w", context.Cause(ctx))
+	}
 }
 
 func (n *Node) depart(ctx context.Context) error {
