@@ -174,6 +174,26 @@ func (d *DB) Queue(lane id.Folder, from id.Sequence, fn func(Item) error) (err e
 	return nil
 }
 
+// Lanes returns the lanes that have proposals in the queue.
+func (d *DB) Lanes() (out []id.Folder, err error) {
+	lo := []byte{keyQueue}
+	for {
+		it, err := d.kv.Iter(lo, []byte{keyQueue + 1})
+		if err != nil {
+			return nil, err
+		}
+		found := it.Next()
+		if found {
+			out = append(out, id.Folder(it.Key()[1:17]))
+		}
+		if err := it.Close(); err != nil || !found {
+			return out, err
+		}
+		// Past the lane's own entries, however many they are.
+		lo = kv.PrefixEnd(folderKey(keyQueue, out[len(out)-1]))
+	}
+}
+
 // LastSequence is the highest sequence that was ever queued in the lane.
 func (d *DB) LastSequence(lane id.Folder) (id.Sequence, error) {
 	v, ok, err := d.kv.Get(laneKey(lane))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -16,6 +17,9 @@ type Lane struct {
 	p      *Proposer
 	folder id.Folder
 	kick   chan struct{} // there is something to send; capacity 1
+
+	owned  atomic.Bool // an engine takes what is decided out of the queue
+	rewind atomic.Bool // run begins at the oldest entry again
 
 	mu   sync.Mutex // held from Begin to Commit or Abort; guards last
 	last id.Sequence
@@ -56,11 +60,15 @@ func (t *Tx) Commit(b *local.Batch, cmd meta.Command) error {
 		return err
 	}
 	t.l.last, t.hash = t.seq, body.Hash
+	t.l.wake()
+	return nil
+}
+
+func (l *Lane) wake() {
 	select {
-	case t.l.kick <- struct{}{}:
+	case l.kick <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // Abort gives the place up, unless it was committed.
@@ -83,6 +91,9 @@ func (l *Lane) run(ctx context.Context) error {
 	}
 	next := id.Sequence(1)
 	for {
+		if l.rewind.Swap(false) {
+			next = 1
+		}
 		var it local.Item
 		err := l.p.o.Local.Queue(l.folder, next, func(i local.Item) error { it = i; return errNext })
 		switch {
@@ -103,19 +114,20 @@ func (l *Lane) run(ctx context.Context) error {
 			return laneError(l.folder, it.Sequence, err)
 		}
 		next = it.Sequence + 1
-		if l.folder.IsZero() {
-			// Nobody else takes the cluster lane's entries out of the queue.
-			if _, err := l.p.await(ctx, l.folder, it.Sequence); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
+		if l.owned.Load() {
+			continue
+		}
+		if err := l.p.decided(ctx, l.folder, it.Sequence); err != nil {
+			if ctx.Err() != nil {
+				return nil
 			}
-			b := l.p.o.Local.NewBatch()
-			b.Dequeue(l.folder, it.Sequence)
-			if err := b.Commit(false); err != nil {
-				return err
-			}
+			return err
+		}
+		// Whoever begins to own the lane meanwhile finds the outcome in the state machine.
+		b := l.p.o.Local.NewBatch()
+		b.Dequeue(l.folder, it.Sequence)
+		if err := b.Commit(false); err != nil {
+			return err
 		}
 	}
 }
@@ -156,6 +168,7 @@ func (l *Lane) send(ctx context.Context, it local.Item) error {
 			return err
 		}
 		l.p.log.Debug("propose", "lane", l.folder, "sequence", uint64(it.Sequence), "error", err)
+		l.p.note(out)
 		if !sleep(ctx, pause, nil) {
 			return ctx.Err()
 		}

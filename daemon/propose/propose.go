@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,9 +54,13 @@ type Proposer struct {
 	session id.Session
 	ready   chan struct{} // closed once the session is committed
 	cluster sync.Mutex    // one Do at a time
-	start   chan *Lane    // lanes for Run to serve
-	mu      sync.Mutex    // guards lanes
-	lanes   map[id.Folder]*Lane
+	more    chan struct{} // there are lanes for Run to serve; capacity 1
+
+	refused atomic.Bool // the cluster said that this node is no member
+
+	mu    sync.Mutex // guards what follows
+	lanes map[id.Folder]*Lane
+	fresh []*Lane // those that Run has not begun to serve
 }
 
 // New returns a proposer; nothing is sent before Run.
@@ -65,12 +70,22 @@ func New(o Options) *Proposer {
 	}
 	return &Proposer{
 		o: o, log: o.Log.With("component", "propose"), session: id.NewSession(),
-		ready: make(chan struct{}), start: make(chan *Lane, 64), lanes: make(map[id.Folder]*Lane),
+		ready: make(chan struct{}), more: make(chan struct{}, 1), lanes: make(map[id.Folder]*Lane),
 	}
 }
 
-// Run commits the session and serves the lanes until ctx ends.
+// Run commits the session and serves the lanes until ctx ends: those that were
+// asked for, and those that have something in the queue.
 func (p *Proposer) Run(ctx context.Context) error {
+	queued, err := p.o.Local.Lanes()
+	if err != nil {
+		return fmt.Errorf("list the queue's lanes: %w", err)
+	}
+	for _, f := range queued {
+		if _, err := p.lane(f); err != nil {
+			return err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.begin(ctx) })
 	g.Go(func() error { return p.guard(ctx) })
@@ -79,7 +94,13 @@ func (p *Proposer) Run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case l := <-p.start:
+			case <-p.more:
+			}
+			p.mu.Lock()
+			fresh := p.fresh
+			p.fresh = nil
+			p.mu.Unlock()
+			for _, l := range fresh {
 				g.Go(func() error { return l.run(ctx) })
 			}
 		}
@@ -104,6 +125,7 @@ func (p *Proposer) begin(ctx context.Context) error {
 			return nil
 		}
 		p.log.Debug("begin a session", "error", err)
+		p.note(out)
 		if !sleep(ctx, pause, nil) {
 			return nil
 		}
@@ -115,6 +137,17 @@ func (p *Proposer) attempt(ctx context.Context, env meta.Envelope, body meta.Bod
 	defer cancel()
 	return p.o.Sender.Propose(ctx, env, body)
 }
+
+// note remembers, and says once, that the cluster does not know this node. It is
+// asked again all the same: nothing else tells when it does.
+func (p *Proposer) note(out meta.Outcome) {
+	if out.Kind == meta.Refused && out.Reason == meta.ReasonNotMember && !p.refused.Swap(true) {
+		p.log.Error("the cluster refuses this node's changes: it is not a member any more; its files stay as they are; to go on, make a new home and join with a new token")
+	}
+}
+
+// NotMember reports whether the cluster refuses this node as no member.
+func (p *Proposer) NotMember() bool { return p.refused.Load() }
 
 // guard watches for a later session of this node's own identity.
 func (p *Proposer) guard(ctx context.Context) error {
@@ -144,8 +177,31 @@ func (p *Proposer) guard(ctx context.Context) error {
 	}
 }
 
-// Lane returns the lane of a folder, the zero folder being the cluster's.
+// Lane returns the lane of a folder for the folder's engine, which takes the
+// entries out of the queue, until Release.
 func (p *Proposer) Lane(folder id.Folder) (*Lane, error) {
+	l, err := p.lane(folder)
+	if err == nil {
+		l.owned.Store(true)
+	}
+	return l, err
+}
+
+// Release ends an engine's ownership: the lane itself takes its entries out of the
+// queue, once this node's own state machine has decided on them.
+func (p *Proposer) Release(folder id.Folder) {
+	p.mu.Lock()
+	l := p.lanes[folder]
+	p.mu.Unlock()
+	if l == nil {
+		return
+	}
+	l.owned.Store(false)
+	l.rewind.Store(true) // those that were sent already are in the queue, too
+	l.wake()
+}
+
+func (p *Proposer) lane(folder id.Folder) (*Lane, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l, ok := p.lanes[folder]; ok {
@@ -164,7 +220,11 @@ func (p *Proposer) Lane(folder id.Folder) (*Lane, error) {
 	}
 	l.last = max(last, lane.Last)
 	p.lanes[folder] = l
-	p.start <- l
+	p.fresh = append(p.fresh, l)
+	select {
+	case p.more <- struct{}{}:
+	default:
+	}
 	return l, nil
 }
 
@@ -172,7 +232,7 @@ func (p *Proposer) Lane(folder id.Folder) (*Lane, error) {
 // node's own state machine. Without a quorum it waits until ctx ends; the command
 // may still be committed later.
 func (p *Proposer) Do(ctx context.Context, cmd meta.Command) (meta.Outcome, error) {
-	l, err := p.Lane(id.Folder{})
+	l, err := p.lane(id.Folder{})
 	if err != nil {
 		return meta.Outcome{}, err
 	}
@@ -187,21 +247,39 @@ func (p *Proposer) Do(ctx context.Context, cmd meta.Command) (meta.Outcome, erro
 }
 
 // await returns the outcome once this node's own state machine has it.
-func (p *Proposer) await(ctx context.Context, lane id.Folder, seq id.Sequence) (meta.Outcome, error) {
+func (p *Proposer) await(ctx context.Context, lane id.Folder, seq id.Sequence) (out meta.Outcome, err error) {
+	err = p.until(ctx, func(v *meta.View) (ok bool, err error) {
+		out, ok, err = v.Outcome(p.o.Self, lane, seq)
+		return ok, err
+	})
+	return out, err
+}
+
+// decided returns once this node's own state machine has decided on a proposal: its
+// outcome may be forgotten by then.
+func (p *Proposer) decided(ctx context.Context, lane id.Folder, seq id.Sequence) error {
+	return p.until(ctx, func(v *meta.View) (bool, error) {
+		l, err := v.Lane(p.o.Self, lane)
+		return l.Last >= seq, err
+	})
+}
+
+// until asks the newest state whenever it has changed, until the answer is yes.
+func (p *Proposer) until(ctx context.Context, ask func(*meta.View) (bool, error)) error {
 	changed, stop := p.o.Machine.Watch()
 	defer stop()
 	for {
 		v := p.o.Machine.View()
-		out, ok, err := v.Outcome(p.o.Self, lane, seq)
+		ok, err := ask(v)
 		if cerr := v.Close(); err == nil {
 			err = cerr
 		}
 		if ok || err != nil {
-			return out, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return out, context.Cause(ctx)
+			return context.Cause(ctx)
 		case <-changed:
 		}
 	}
