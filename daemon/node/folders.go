@@ -5,25 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/folder"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/peers"
-	"github.com/lockstep-sync/lockstep/internal/atomicfile"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
-// folders runs an engine for each folder of this node.
+// folders runs an engine for each folder of this node. Lock order: change, then mu.
 type folders struct {
 	n     *Node
 	start chan *running
+	ended chan struct{} // closed when Run takes no more
+	first []*running    // those that were mapped at the start, for Run
+
+	// change is held while this node begins or ends to keep a folder, from the last
+	// look at what it keeps to the mapping and the engine. It guards claimed: the
+	// roots that an add is under way for.
+	change  sync.Mutex
+	claimed map[string]struct{}
 
 	mu   sync.Mutex // guards live
 	live map[id.Folder]*running
@@ -41,7 +47,25 @@ type running struct {
 }
 
 func newFolders(n *Node) *folders {
-	return &folders{n: n, start: make(chan *running), live: make(map[id.Folder]*running)}
+	return &folders{n: n, start: make(chan *running), ended: make(chan struct{}), claimed: make(map[string]struct{}), live: make(map[id.Folder]*running)}
+}
+
+// load registers the mapped folders; Run then runs them. It is called before
+// anybody can ask: a folder that this node keeps must never seem not to be here,
+// neither to a command nor to another node that waits for it.
+func (fs *folders) load() error {
+	maps, err := fs.n.local.Folders()
+	if err != nil {
+		return err
+	}
+	for _, m := range maps {
+		r, err := fs.register(m.ID, m.Root)
+		if err != nil {
+			return err
+		}
+		fs.first = append(fs.first, r)
+	}
+	return nil
 }
 
 // Run keeps the mapped folders until ctx ends. A folder that halts does not end
@@ -49,32 +73,30 @@ func newFolders(n *Node) *folders {
 func (fs *folders) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return fs.noteCommitted(ctx) })
+	begin := func(r *running) {
+		g.Go(func() error {
+			defer close(r.done)
+			ectx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(r.ctx, cancel)()
+			fs.keep(ectx, r)
+			return nil
+		})
+	}
+	for _, r := range fs.first {
+		begin(r)
+	}
 	g.Go(func() error {
+		defer close(fs.ended)
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case r := <-fs.start:
-				g.Go(func() error {
-					defer close(r.done)
-					ectx, cancel := context.WithCancel(ctx)
-					defer cancel()
-					defer context.AfterFunc(r.ctx, cancel)()
-					fs.keep(ectx, r)
-					return nil
-				})
+				begin(r)
 			}
 		}
 	})
-	maps, err := fs.n.local.Folders()
-	if err != nil {
-		return err
-	}
-	for _, m := range maps {
-		if _, err := fs.open(ctx, m.ID, m.Root); err != nil {
-			return errors.Join(err, g.Wait())
-		}
-	}
 	return g.Wait()
 }
 
@@ -111,35 +133,56 @@ func (fs *folders) keep(ctx context.Context, r *running) {
 	}
 }
 
-// open starts the engine of a folder.
-func (fs *folders) open(ctx context.Context, f id.Folder, root string) (*folder.Engine, error) {
+// register makes the engine of a folder, which Run has to run.
+func (fs *folders) register(f id.Folder, root string) (*running, error) {
 	lane, err := fs.n.propose.Lane(f)
 	if err != nil {
 		return nil, err
 	}
 	wake, unwatch := fs.n.peers.Watch()
-	rctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	cancel := func() { unwatch(); stop() }
+	ctx, stop := context.WithCancel(context.Background())
 	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
 		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Log: fs.n.log,
 	}
-	e := folder.New(o)
-	r := &running{id: f, options: o, engine: e, root: root, cancel: cancel, ctx: rctx, done: make(chan struct{})}
+	r := &running{
+		id: f, options: o, engine: folder.New(o), root: root,
+		cancel: func() { unwatch(); stop() }, ctx: ctx, done: make(chan struct{}),
+	}
 	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.live[f] != nil {
+		r.cancel()
+		return nil, fmt.Errorf("folder %s is kept at %s already", f, fs.live[f].root)
+	}
 	fs.live[f] = r
-	fs.mu.Unlock()
+	return r, nil
+}
+
+// errEnding is for a folder that is added while the node ends: it is mapped, and
+// runs from the next start on.
+var errEnding = errors.New("the node is stopping; the folder is synced from its next start on")
+
+// open starts the engine of a folder. change is held.
+func (fs *folders) open(f id.Folder, root string) error {
+	r, err := fs.register(f, root)
+	if err != nil {
+		return err
+	}
 	fs.n.peers.Kick() // the others learn that this node keeps it
 	select {
 	case fs.start <- r:
-	case <-ctx.Done():
-		cancel()
-		return nil, ctx.Err()
+		return nil
+	case <-fs.ended:
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		delete(fs.live, f)
+		r.cancel()
+		return errEnding
 	}
-	return e, nil
 }
 
-// close ends the engine of a folder and waits for it.
+// close ends the engine of a folder and waits for it. change is held.
 func (fs *folders) close(f id.Folder) {
 	fs.mu.Lock()
 	r := fs.live[f]
@@ -171,13 +214,14 @@ func (fs *folders) all() map[id.Folder]*folder.Engine {
 	return out
 }
 
-// states is how far each folder is, for the heartbeat.
+// states is how far each folder is, for the heartbeat. None is left out, for
+// nobody waits for a node that does not list it: what is not known yet is 0.
 func (fs *folders) states() []peers.FolderState {
 	var out []peers.FolderState
 	for f, e := range fs.all() {
 		head, onDisk, err := e.Progress()
 		if err != nil {
-			continue
+			fs.n.log.Warn("read a folder's head for the heartbeat", "folder", f, "error", err)
 		}
 		out = append(out, peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk})
 	}
@@ -219,7 +263,7 @@ func (fs *folders) dropRemoved() error {
 			continue
 		}
 		fs.n.log.Info("the folder was removed from the cluster; its files stay", "folder", rec.Name, "root", e.Root())
-		if err := fs.remove(f, e.Root()); err != nil {
+		if err := fs.remove(f); err != nil {
 			fs.n.log.Error("end a removed folder", "folder", rec.Name, "error", err)
 		}
 	}
@@ -244,84 +288,29 @@ func (fs *folders) caught(ctx context.Context) error {
 	return nil
 }
 
-// checkRoot says why a directory cannot be a folder's root, nil if it can.
-func (fs *folders) checkRoot(root string) error {
-	st, err := os.Stat(root)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s does not exist; make the directory first", root)
+// add makes this node keep a folder at root, which the caller has claimed.
+func (fs *folders) add(f id.Folder, name, root string) error {
+	fs.change.Lock()
+	defer fs.change.Unlock()
+	if e := fs.engine(f); e != nil {
+		return addedAlready(name, e.Root())
 	}
-	if err != nil {
+	if err := fs.checkMapped(root); err != nil { // the directory may have been moved meanwhile
+		return control.Errorf(control.CodeFailed, "add folder: %w", err)
+	}
+	// After a crash the log is applied at least to where the folder was made.
+	if err := fs.known(0); err != nil {
 		return err
 	}
-	if !st.IsDir() {
-		return fmt.Errorf("%s is not a directory", root)
-	}
-	homeDir, err := filepath.EvalSymlinks(string(fs.n.home))
-	if err != nil {
-		return err
-	}
-	if within(homeDir, root) || within(root, homeDir) {
-		return fmt.Errorf("%s and the node's home %s are inside one another; a folder must not hold a node's home", root, homeDir)
-	}
-	maps, err := fs.n.local.Folders()
-	if err != nil {
-		return err
-	}
-	for _, m := range maps {
-		switch {
-		case m.Root == root:
-			return fmt.Errorf("%s is a synced folder already", root)
-		case within(root, m.Root):
-			return fmt.Errorf("%s is inside the synced folder %s; a folder cannot be inside another", root, m.Root)
-		case within(m.Root, root):
-			return fmt.Errorf("the synced folder %s is inside %s; a folder cannot be inside another", m.Root, root)
-		}
-	}
-	// A folder of another node's, or of an earlier subscription, above this one.
-	for dir := filepath.Dir(root); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if _, err := os.Lstat(folder.MarkerPath(dir)); err == nil {
-			return fmt.Errorf("%s is inside %s, which is marked as a synced folder; a folder cannot be inside another", root, dir)
-		}
-	}
-	return nil
-}
-
-// within reports whether the absolute clean path p is dir or below it.
-func within(p, dir string) bool {
-	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
-}
-
-// errMarked is for a root that belongs to another folder.
-var errMarked = errors.New("is marked as another folder")
-
-// mark writes the marker that says that root is this folder.
-func mark(root string, f id.Folder) error {
-	// Another folder's history must not be mixed with this directory unasked.
-	if data, err := os.ReadFile(folder.MarkerPath(root)); err == nil {
-		if other := strings.TrimSpace(string(data)); other != f.String() {
-			return fmt.Errorf("%s %w (%s); if that folder is no longer kept there, remove %s and add it again", root, errMarked, other, folder.MarkerPath(root))
-		}
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("read the folder's marker: %w", err)
-	}
-	dir := filepath.Join(root, id.ReservedName)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("mark the folder's root: %w", err)
-	}
-	return atomicfile.Write(folder.MarkerPath(root), []byte(f.String()+"\n"), 0o600)
-}
-
-// add makes this node keep a folder at root.
-func (fs *folders) add(ctx context.Context, f id.Folder, root string) (*folder.Engine, error) {
 	if err := mark(root, f); err != nil {
-		return nil, err
+		return control.Errorf(control.CodeFailed, "add folder: %w", err)
 	}
 	b := fs.n.local.NewBatch()
 	b.SetFolder(local.Folder{ID: f, Root: root})
 	if err := b.Commit(true); err != nil {
-		return nil, err
+		return err
 	}
-	return fs.open(ctx, f, root)
+	return fs.open(f, root)
 }
 
 // create makes a folder in the cluster, and returns its ID.
@@ -337,14 +326,21 @@ func (fs *folders) create(ctx context.Context, name string) (id.Folder, error) {
 	return f, nil
 }
 
-// remove ends a folder on this node: the user's files stay, the marker goes, so
-// that the directory can be added again.
-func (fs *folders) remove(f id.Folder, root string) error {
+// remove ends a folder on this node, if it is kept here: the user's files stay, the
+// marker goes, so that the directory can be added again.
+func (fs *folders) remove(f id.Folder) error {
+	fs.change.Lock()
+	defer fs.change.Unlock()
+	e := fs.engine(f)
+	if e == nil {
+		return nil
+	}
 	fs.close(f)
+	fs.n.propose.Release(f) // what is under way is still sent
 	if err := folder.Forget(fs.n.local, f); err != nil {
 		return err
 	}
-	if err := os.Remove(folder.MarkerPath(root)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(folder.MarkerPath(e.Root())); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the folder's marker: %w", err)
 	}
 	return nil

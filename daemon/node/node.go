@@ -99,6 +99,9 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	}
 	n.propose = propose.New(propose.Options{Self: n.self, Local: n.local, Machine: n.machine, Sender: sender{n}, Log: o.Log})
 	n.folders = newFolders(n)
+	if err := n.folders.load(); err != nil {
+		return errors.Join(err, n.raft.Close(), listener.Close())
+	}
 	ctl, err := control.Listen(string(h))
 	if err != nil {
 		return errors.Join(err, n.raft.Close(), listener.Close())

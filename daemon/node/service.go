@@ -28,6 +28,7 @@ func (s service) Status(ctx context.Context, r control.StatusRequest) (control.S
 	if err != nil {
 		return control.Status{}, err
 	}
+	s.settle(ctx)
 	n := s.n
 	st := control.Status{
 		Node: control.NodeStatus{
@@ -89,9 +90,12 @@ func (s service) cluster() control.ClusterStatus {
 }
 
 func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool) (control.FolderStatus, error) {
-	rec, _, err := v.Folder(f)
+	rec, ok, err := v.Folder(f)
 	if err != nil {
 		return control.FolderStatus{}, err
+	}
+	if !ok {
+		rec.Name = f.String() // the log has not come there yet
 	}
 	in, err := e.Info()
 	if err != nil {

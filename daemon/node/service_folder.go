@@ -28,19 +28,20 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 	if err := id.CheckName(name); err != nil {
 		return res, control.Errorf(control.CodeUsage, "add folder: %w", err)
 	}
-	if err := s.n.folders.checkRoot(root); err != nil {
+	release, err := s.n.folders.claim(ctx, root)
+	if err != nil {
 		return res, control.Errorf(control.CodeFailed, "add folder: %w", err)
 	}
+	defer release()
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	f, joined, err := s.findOrCreate(ctx, name)
+	f, joined, err := s.findOrCreate(ctx, name, root)
 	if err != nil {
 		return res, err
 	}
-	if s.n.folders.engine(f) != nil {
-		return res, control.Errorf(control.CodeFailed, "add folder: %q is on this node already", name).
-			WithHint("see `lockstep folder ls`; choose another name with --name")
+	if e := s.n.folders.engine(f); e != nil {
+		return res, addedAlready(name, e.Root())
 	}
 	if joined {
 		// Comparing reads files: it is bounded by the caller, not by the commit.
@@ -48,15 +49,21 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 			return res, err
 		}
 	}
-	if _, err := s.n.folders.add(context.WithoutCancel(ctx), f, root); err != nil {
+	if err := s.n.folders.add(f, name, root); err != nil {
 		return res, err
 	}
 	return control.FolderAddResult{Name: name, ID: f.String(), Path: root, Joined: joined}, nil
 }
 
+func addedAlready(name, root string) error {
+	return control.Errorf(control.CodeFailed, "add folder: %q is on this node already, at %s", name, root).
+		WithHint("see `lockstep folder ls`; choose another name with --name")
+}
+
 // findOrCreate returns the cluster's folder of a name, made if there is none. The
 // leader is asked first, so that two nodes that add one name share one folder.
-func (s service) findOrCreate(ctx context.Context, name string) (f id.Folder, joined bool, err error) {
+// A root that is marked as another folder makes none.
+func (s service) findOrCreate(ctx context.Context, name, root string) (f id.Folder, joined bool, err error) {
 	find := func() (id.Folder, bool, error) {
 		v := s.n.machine.View()
 		defer v.Close()
@@ -66,8 +73,15 @@ func (s service) findOrCreate(ctx context.Context, name string) (f id.Folder, jo
 	if _, err := s.freshen(ctx, true); err != nil {
 		return f, false, err
 	}
-	if f, joined, err = find(); err != nil || joined {
-		return f, joined, err
+	f, joined, err = find()
+	if err != nil {
+		return f, false, err
+	}
+	if err := checkMark(root, f); err != nil {
+		return f, false, control.Errorf(control.CodeFailed, "add folder: %w", err)
+	}
+	if joined {
+		return f, true, nil
 	}
 	if f, err = s.n.folders.create(ctx, name); err == nil {
 		return f, false, nil
@@ -80,6 +94,7 @@ func (s service) findOrCreate(ctx context.Context, name string) (f id.Folder, jo
 
 // Folders implements control.Service.
 func (s service) Folders(ctx context.Context) ([]control.Folder, error) {
+	s.settle(ctx)
 	v := s.n.machine.View()
 	defer v.Close()
 	recs, err := v.Folders()
@@ -144,7 +159,7 @@ func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest
 		}
 	}
 	if e != nil {
-		return res, s.n.folders.remove(rec.ID, e.Root())
+		return res, s.n.folders.remove(rec.ID)
 	}
 	return res, nil
 }
@@ -177,6 +192,22 @@ func (s service) lookUp(name string) (rec meta.Folder, ok bool, err error) {
 		}
 	}
 	return rec, false, nil
+}
+
+// settle waits, within bounds, until the state machine knows the folders that this
+// node keeps: right after a crash it may not, though the log does.
+func (s service) settle(ctx context.Context) {
+	v := s.n.machine.View()
+	defer v.Close()
+	for f := range s.n.folders.all() {
+		if _, ok, err := v.Folder(f); ok || err != nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, lookUpTime)
+		defer cancel()
+		_ = s.n.folders.caught(ctx) // what is known by then is shown
+		return
+	}
 }
 
 // lookUpTime bounds how long a look-up waits for the log: longer than an election.
