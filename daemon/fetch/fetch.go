@@ -304,11 +304,32 @@ func PullNodes(ctx context.Context, s *chunks.Store, p Puller, folder id.Folder,
 }
 
 // Reader returns a reader over a file's bytes, pulling what is not here chunk by
-// chunk: for `cat` of a version that is on no disk as it was.
+// chunk: for `cat` of a version that is on no disk as it was. Its Close returns when
+// all that it began has ended.
 func Reader(ctx context.Context, s *chunks.Store, p Puller, folder id.Folder, prefer []id.Node, file chunks.File) io.ReadCloser {
+	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(copyFile(ctx, pw, s, p, folder, prefer, file)) }()
-	return pr
+	r := &reader{PipeReader: pr, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		pw.CloseWithError(copyFile(ctx, pw, s, p, folder, prefer, file))
+	}()
+	return r
+}
+
+// reader owns the goroutine that writes into its pipe.
+type reader struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the goroutine has ended
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	err := r.PipeReader.Close()
+	r.cancel()
+	<-r.done
+	return err
 }
 
 func copyFile(ctx context.Context, w io.Writer, s *chunks.Store, p Puller, folder id.Folder, prefer []id.Node, file chunks.File) error {

@@ -245,3 +245,30 @@ func TestReader(t *testing.T) {
 		_ = r.Close()
 	}
 }
+
+// held is a Puller whose pulls last until their context ends.
+type held struct{ began, ended chan struct{} }
+
+func (h held) Pull(ctx context.Context, _ id.Folder, _ []id.Node, _ []Want, _ func(int, []byte) error) ([]int, error) {
+	close(h.began)
+	<-ctx.Done()
+	close(h.ended)
+	return nil, ctx.Err()
+}
+
+// TestReaderCloseEndsWhatItBegan: a reader that is closed early leaves no pull
+// behind, which would use a store that may be closed by then.
+func TestReaderCloseEndsWhatItBegan(t *testing.T) {
+	t.Parallel()
+	h := held{began: make(chan struct{}), ended: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r := Reader(ctx, newStore(t), h, id.Folder{}, nil, ingest(t, newStore(t), random(1, 100)))
+	<-h.began
+	_ = r.Close()
+	select {
+	case <-h.ended:
+	default:
+		t.Error("a pull goes on after Close")
+	}
+}

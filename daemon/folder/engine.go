@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -70,6 +71,9 @@ type Engine struct {
 	pending map[id.Path]id.Sequence
 	trees   map[id.Path]id.Sequence
 	flight  map[id.Sequence]flight
+	// changes is the length of pending, for who must not wait for mu: its holder may
+	// be moving a whole page of files.
+	changes atomic.Int64
 	// awaited are sequences whose outcome Submit will read. Guarded by mu.
 	awaited map[id.Sequence]struct{}
 	// refusals counts the own proposals refused in a row. Guarded by mu.
@@ -222,6 +226,7 @@ func (e *Engine) underWay(seq id.Sequence, fl flight) {
 			e.trees[c.Path] = seq
 		}
 	}
+	e.changes.Store(int64(len(e.pending)))
 }
 
 // landed forgets a proposal that this node's state machine has applied. mu is held.
@@ -237,6 +242,7 @@ func (e *Engine) landed(seq id.Sequence) {
 		}
 	}
 	delete(e.flight, seq)
+	e.changes.Store(int64(len(e.pending)))
 }
 
 // pendingSeq is the newest own change under way that touches the path. mu is held.

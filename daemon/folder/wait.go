@@ -271,7 +271,20 @@ func (e *Engine) Progress() (head meta.Commit, onDisk id.Revision, err error) {
 	return head, e.st.onDisk, err
 }
 
-// Info returns what status shows.
+// Lacking returns how many paths of the revision on the disk are not there, for
+// reasons that time alone will not mend.
+func (e *Engine) Lacking() (n int) {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	for _, d := range e.st.later {
+		if d.blocked != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Info returns what status shows. It does not wait for the engine's work.
 func (e *Engine) Info() (Info, error) {
 	e.recheckBlocked()
 	v := e.o.Machine.View()
@@ -279,17 +292,16 @@ func (e *Engine) Info() (Info, error) {
 	if cerr := v.Close(); err == nil {
 		err = cerr
 	}
-	in := Info{ID: e.o.ID, Root: e.o.Root, Head: head}
-	e.mu.Lock()
-	in.LocalChanges = len(e.pending)
-	e.mu.Unlock()
 	ws := e.watch.Status()
-	in.LocalChanges += ws.Dirty
-	for _, b := range e.watch.Blocked() {
-		in.Blocked = append(in.Blocked, Blocked{b.Path, b.Reason})
-	}
+	in := Info{ID: e.o.ID, Root: e.o.Root, Head: head, LocalChanges: int(e.changes.Load()) + ws.Dirty}
+	unseen := e.watch.Blocked()
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
+	for _, b := range unseen {
+		if e.st.later[b.Path].blocked == "" { // else it is listed below, with what that means here
+			in.Blocked = append(in.Blocked, Blocked{b.Path, b.Reason})
+		}
+	}
 	in.Phase, in.Err, in.OnDisk = e.st.phase, e.st.err, e.st.onDisk
 	if in.Phase == StateScanning && !ws.LastScan.IsZero() {
 		in.Phase = StateRunning
