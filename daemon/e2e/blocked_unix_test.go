@@ -123,3 +123,26 @@ func TestFIFOIsBlocked(t *testing.T) {
 	delete(want, "pipe")
 	must(t, harness.WaitTree(ctx, want, c.Nodes[1]))
 }
+
+// `wait --all` fails at once, and names the node, where another node cannot bring a
+// path of the revision to its disk.
+func TestWaitAllTellsOfAnotherNodesBlock(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, time.Minute)
+	c := shared(t, ctx, 2)
+	a, b := c.Nodes[0], c.Nodes[1]
+	must(t, syscall.Mkfifo(at(b, "name"), 0o644))
+	blocked(t, b, "name")
+	writeFile(t, a, "name", []byte("a file in the FIFO's place"))
+	refused(t, ctx, a, 1, []string{folderName, "node b", "1 of its paths"}, "wait", folderName, "--all", "--timeout", "50s")
+	must(t, os.Remove(at(b, "name")))
+	lockstep(t, ctx, b, 0, "wait", folderName)
+	must(t, harness.Until(ctx, "b to say so", func() error {
+		r, err := a.Run(ctx, "wait", folderName, "--all")
+		if err == nil && r.Code != 0 {
+			err = fmt.Errorf("exit %d: %s", r.Code, r.Stderr)
+		}
+		return err
+	}))
+	everywhere(t, ctx, c, a)
+}

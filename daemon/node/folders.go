@@ -223,7 +223,7 @@ func (fs *folders) states() []peers.FolderState {
 		if err != nil {
 			fs.n.log.Warn("read a folder's head for the heartbeat", "folder", f, "error", err)
 		}
-		out = append(out, peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk})
+		out = append(out, peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk, Blocked: e.Lacking()})
 	}
 	return out
 }
@@ -344,19 +344,4 @@ func (fs *folders) remove(f id.Folder) error {
 		return fmt.Errorf("remove the folder's marker: %w", err)
 	}
 	return nil
-}
-
-// reached reports whether a member has said that a revision is on its disk. A
-// member that does not keep the folder is not waited for.
-func reached(p *peers.Peers, m id.Node, f id.Folder, rev id.Revision) bool {
-	h, ok := p.Last(m)
-	if !ok {
-		return false
-	}
-	for _, st := range h.Folders {
-		if st.Folder == f {
-			return st.Applied >= rev
-		}
-	}
-	return true
 }

@@ -69,6 +69,14 @@ func (m *members) IsMember(n id.Node) bool {
 	return ok
 }
 
+// removed reports whether the log says that this node is no member any more.
+func (m *members) removed() bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	_, ok := m.nodes[m.self]
+	return !ok
+}
+
 // Nodes returns the other members: peers.Members.
 func (m *members) Nodes() []id.Node {
 	m.mu.RLock()

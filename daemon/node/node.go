@@ -214,6 +214,10 @@ func (n *Node) sign(node id.Node) []byte {
 	return join.SignAdmission(n.ident, n.cfg.Cluster, node)
 }
 
+// removed reports whether the cluster has removed this node, as far as it knows: it
+// is told by the log, or by an answer to what it proposes.
+func (n *Node) removed() bool { return n.members.removed() || n.propose.NotMember() }
+
 // keepAddress tells the cluster where this node can be reached, if that changed.
 func (n *Node) keepAddress(ctx context.Context) error {
 	changed, stop := n.machine.Watch()

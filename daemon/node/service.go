@@ -18,10 +18,6 @@ import (
 // service is the control API: control.Service.
 type service struct{ n *Node }
 
-// commitTime bounds how long a command waits for a commit before it says that
-// there is no quorum: longer than an election takes.
-const commitTime = 15 * time.Second
-
 // Status implements control.Service.
 func (s service) Status(ctx context.Context, r control.StatusRequest) (control.Status, error) {
 	fresh, err := s.freshen(ctx, r.Linearizable)
@@ -78,13 +74,11 @@ func (s service) cluster() control.ClusterStatus {
 		c.Nodes = append(c.Nodes, m)
 	}
 	slices.SortFunc(c.Nodes, func(a, b control.ClusterMember) int { return strings.Compare(a.Name, b.Name) })
-	if !rs.HasQuorum && len(rs.Missing) > 0 {
-		var names []string
-		for _, x := range rs.Missing {
-			names = append(names, s.n.members.name(x))
-		}
-		slices.Sort(names)
-		c.Notice = "commits need " + strings.Join(names, " or ") + "; changes made here are queued"
+	switch need := s.n.needs(); {
+	case s.n.removed():
+		c.Notice = "this node is not a member of the cluster any more; its files stay as they are, and changes made here stay here"
+	case need != "":
+		c.Notice = need + "; changes made here are queued"
 	}
 	return c
 }
@@ -173,35 +167,20 @@ func (s service) freshen(ctx context.Context, linearizable bool) (control.Freshn
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	// A command that changes nothing is an entry of the log: when this node's own
-	// state machine has applied it, it has applied all that was committed before.
-	if _, err := s.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: s.n.self}}); err != nil {
-		return f, s.noQuorum("ask the leader", err)
+	if err := s.n.led(ctx); err != nil {
+		return f, s.asked("ask the leader", err, "")
+	}
+	if err := s.readLog(ctx); err != nil {
+		return f, s.asked("ask the leader", err, "nothing was changed")
 	}
 	f.Linearizable = true
 	return f, nil
 }
 
-// noQuorum gives an error of waiting for a commit its class.
-func (s service) noQuorum(what string, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		c := s.cluster()
-		why := c.Notice
-		if why == "" {
-			why = "the cluster did not commit in time"
-		}
-		return control.Errorf(control.CodeNoQuorum, "%s: %s", what, why).WithHint("see `lockstep node ls`")
-	}
-	return err
-}
-
-// queued is noQuorum for a command that is in the durable queue by now: giving up
-// on the answer does not take it back.
-func (s service) queued(what string, err error) error {
-	err = s.noQuorum(what, err)
-	if e, ok := errors.AsType[*control.Error](err); ok && e.Code == control.CodeNoQuorum {
-		return e.WithHint("the command is queued and will be carried out once the cluster commits again; see `lockstep node ls`")
-	}
+// readLog waits until this node's state machine has applied all that was committed
+// before: a command that changes nothing is an entry of the log, and comes after.
+func (s service) readLog(ctx context.Context) error {
+	_, err := s.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: s.n.self}})
 	return err
 }
 
@@ -220,13 +199,17 @@ func (s service) Invite(ctx context.Context, r control.InviteRequest) (control.I
 	if r.TTL <= 0 {
 		r.TTL = time.Hour
 	}
-	secret := join.NewSecret()
-	expires := time.Now().Add(r.TTL)
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
+	const what = "make an invite"
+	if err := s.n.led(ctx); err != nil {
+		return control.Invite{}, s.asked(what, err, "")
+	}
+	secret := join.NewSecret()
+	expires := time.Now().Add(r.TTL)
 	out, err := s.n.propose.Do(ctx, meta.InviteCmd{Op: meta.InviteAdd, Hash: secret.Hash(), Role: role, Expires: expires})
 	if err != nil {
-		return control.Invite{}, s.queued("make an invite", err)
+		return control.Invite{}, s.asked(what, err, "no token was made: an invite that is committed later expires unused")
 	}
 	if out.Kind == meta.Refused {
 		return control.Invite{}, errors.New(out.Reason)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,8 +71,12 @@ func (s service) findOrCreate(ctx context.Context, name, root string) (f id.Fold
 		rec, ok, err := v.FolderByName(name)
 		return rec.ID, ok, err
 	}
-	if _, err := s.freshen(ctx, true); err != nil {
-		return f, false, err
+	const what = "add folder"
+	if err := s.n.led(ctx); err != nil {
+		return f, false, s.asked(what, err, "")
+	}
+	if err := s.readLog(ctx); err != nil {
+		return f, false, s.asked(what, err, "nothing was done: run it again later")
 	}
 	f, joined, err = find()
 	if err != nil {
@@ -89,7 +94,7 @@ func (s service) findOrCreate(ctx context.Context, name, root string) (f id.Fold
 	if g, ok, ferr := find(); ferr == nil && ok {
 		return g, true, nil // another node was first
 	}
-	return f, false, s.queued("add folder", err)
+	return f, false, s.asked(what, err, fmt.Sprintf("this node does not keep the folder; the cluster may still make %q, empty, and running this again then joins it", name))
 }
 
 // Folders implements control.Service.
@@ -150,9 +155,13 @@ func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest
 	if r.Everywhere {
 		ctx, cancel := context.WithTimeout(ctx, commitTime)
 		defer cancel()
+		const what = "remove folder"
+		if err := s.n.led(ctx); err != nil {
+			return res, s.asked(what, err, "")
+		}
 		out, err := s.n.propose.Do(ctx, meta.FolderCmd{Op: meta.FolderRemove, ID: rec.ID, Name: rec.Name})
 		if err != nil {
-			return res, s.queued("remove folder", err)
+			return res, s.asked(what, err, carriedOut)
 		}
 		if out.Kind == meta.Refused {
 			return res, errors.New(out.Reason)
@@ -278,122 +287,6 @@ func relative(rel string) (id.Path, error) {
 		return "", control.Errorf(control.CodeUsage, "%w", err)
 	}
 	return p, nil
-}
-
-// Wait implements control.Service.
-func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitResult, error) {
-	started := time.Now()
-	var res control.WaitResult
-	engines := s.n.folders.all()
-	if r.Folder != "" {
-		rec, err := s.byName(r.Folder)
-		if err != nil {
-			return res, err
-		}
-		e := engines[rec.ID]
-		if e == nil {
-			return res, control.Errorf(control.CodeFailed, "wait: folder %q is not on this node", r.Folder)
-		}
-		engines = map[id.Folder]*folder.Engine{rec.ID: e}
-	}
-	if r.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
-		defer cancel()
-	}
-	if _, err := s.freshen(ctx, r.Linearizable); err != nil {
-		return res, err
-	}
-	var online []id.Node
-	for _, m := range s.n.members.Nodes() {
-		if s.n.peers.Online(m) {
-			online = append(online, m)
-		}
-	}
-	for f, e := range engines {
-		rev, err := e.Wait(ctx)
-		if err != nil {
-			return res, s.waitError(f, e, err)
-		}
-		w := control.WaitFolder{Name: s.folderName(f), Revision: uint64(rev)}
-		if r.All {
-			dropped, err := s.waitOthers(ctx, f, rev, online)
-			if err != nil {
-				return res, s.waitError(f, e, err)
-			}
-			res.Dropped = append(res.Dropped, dropped...)
-		}
-		w.Nodes = s.progress(f, rev)
-		res.Folders = append(res.Folders, w)
-		for _, b := range e.NeverSynced() {
-			bp := control.NewBlockedPath(string(b.Path), b.Reason)
-			bp.Folder = w.Name
-			res.Warnings = append(res.Warnings, bp)
-		}
-	}
-	slices.SortFunc(res.Folders, func(a, b control.WaitFolder) int { return strings.Compare(a.Name, b.Name) })
-	slices.Sort(res.Dropped)
-	res.Dropped = slices.Compact(res.Dropped)
-	res.ElapsedS = time.Since(started).Seconds()
-	return res, nil
-}
-
-// waitOthers waits until every node that keeps the folder has the revision on its
-// disk, and names those that went offline meanwhile.
-func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, nodes []id.Node) (dropped []string, err error) {
-	changed, stop := s.n.peers.Watch()
-	defer stop()
-	for _, m := range nodes {
-		for {
-			if !s.n.peers.Online(m) {
-				dropped = append(dropped, s.n.members.name(m))
-				break
-			}
-			if reached(s.n.peers, m, f, rev) {
-				break
-			}
-			s.n.peers.Kick()
-			select {
-			case <-ctx.Done():
-				return dropped, context.Cause(ctx)
-			case <-changed:
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-	}
-	return dropped, nil
-}
-
-func (s service) waitError(f id.Folder, e *folder.Engine, err error) error {
-	name := s.folderName(f)
-	var blocked *folder.BlockedError
-	if errors.As(err, &blocked) {
-		var paths []control.BlockedPath
-		for _, b := range blocked.Paths {
-			bp := control.NewBlockedPath(string(b.Path), b.Reason)
-			bp.Folder = name
-			paths = append(paths, bp)
-		}
-		return control.Errorf(control.CodeFailed, "wait for %q: %w", name, err).WithPaths(paths)
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		ce := control.Errorf(control.CodeTimeout, "wait for %q: timed out", name)
-		if c := s.cluster(); c.Notice != "" {
-			return ce.WithHint("%s", c.Notice)
-		}
-		in, ierr := e.Info()
-		if ierr != nil {
-			return ce
-		}
-		var paths []control.BlockedPath
-		for _, b := range in.Waiting {
-			bp := control.NewBlockedPath(string(b.Path), b.Reason)
-			bp.Folder = name
-			paths = append(paths, bp)
-		}
-		return ce.WithPaths(paths[:min(len(paths), 100)])
-	}
-	return err
 }
 
 func (s service) folderName(f id.Folder) string {

@@ -246,7 +246,7 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 		err := e.Flush(fctx)
 		cancel()
 		if err != nil {
-			return res, s.noQuorum("commit the changes on this disk before the rollback", err)
+			return res, s.asked("commit the changes on this disk before the rollback", err, "nothing was rolled back")
 		}
 	}
 	v := s.n.machine.View()
@@ -270,9 +270,13 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 	if e == nil {
 		return res, control.Errorf(control.CodeFailed, "folder %q is not on this node; roll it back on a node that keeps it", f.Name)
 	}
+	const what = "roll back"
+	if err := s.n.led(ctx); err != nil {
+		return res, s.asked(what, err, "")
+	}
 	out, err := e.Submit(ctx, cmd)
 	if err != nil {
-		return res, s.queued("roll back", err)
+		return res, s.asked(what, err, carriedOut)
 	}
 	if out.Kind == meta.Refused {
 		return res, control.Errorf(control.CodeFailed, "roll back %s: %s", r.Target, out.Reason)

@@ -43,6 +43,9 @@ type FolderState struct {
 	Hash     id.Digest   `json:"hash"`
 	// Applied is the revision that is on its disk, 0 if it does not sync the folder.
 	Applied id.Revision `json:"applied"`
+	// Blocked counts the paths of Applied that are not on the disk because of what
+	// time cannot mend. Older versions do not send it.
+	Blocked int `json:"blocked,omitempty"`
 }
 
 // Kick makes this node's next heartbeats go out now, because its state changed
