@@ -223,6 +223,7 @@ func (e *Engine) confirm(it *materialize.Item) bool {
 
 // record keeps what the executor has done. mu is held.
 func (e *Engine) record(results []materialize.Result) error {
+	onDisk := time.Now()
 	b := e.o.Local.NewBatch()
 	type placed struct {
 		file uint64
@@ -233,6 +234,7 @@ func (e *Engine) record(results []materialize.Result) error {
 		if r.State != materialize.Done {
 			continue
 		}
+		e.trace.MarkAt(r.Path, trace.OnDisk, onDisk)
 		t := r.Tag.(tag)
 		if r.Kept != "" && t.row.File != 0 {
 			b.Kept(e.o.ID, r.Kept, t.row.File)
@@ -266,6 +268,12 @@ func (e *Engine) record(results []materialize.Result) error {
 	if err := b.Commit(true); err != nil {
 		return fmt.Errorf("record %d paths: %w", len(results), err)
 	}
+	recorded := time.Now()
+	for _, r := range results {
+		if r.State == materialize.Done {
+			e.trace.MarkAt(r.Path, trace.Recorded, recorded)
+		}
+	}
 	return nil
 }
 
@@ -276,7 +284,6 @@ func (e *Engine) afterCommit(results []materialize.Result) {
 		switch r.State {
 		case materialize.Done:
 			e.st.settle(r.Path)
-			e.trace.MarkAt(r.Path, trace.OnDisk, now)
 			if r.Dirty {
 				e.watch.Requeue(r.Path)
 			}

@@ -16,9 +16,9 @@ const (
 	Hashed   = "hashed"   // cut, hashed and stored
 	Queued   = "queued"   // durable in the queue
 	Outcome  = "outcome"  // this node's own state machine applied it
-	Arrived  = "arrived"  // the state machine applied another node's change
+	Arrived  = "arrived"  // the folder found another node's change in the history
 	Staged   = "staged"   // every byte is here and synced
-	OnDisk   = "on-disk"  // moved into place
+	OnDisk   = "on-disk"  // moved into place, durably
 	Recorded = "recorded" // the local index knows it
 )
 
