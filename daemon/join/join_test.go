@@ -114,7 +114,7 @@ func TestJoin(t *testing.T) {
 func TestJoinRefusals(t *testing.T) {
 	t.Parallel()
 	cases := []error{
-		ErrUnknownToken, ErrUsedToken, ErrExpiredToken, ErrWrongCluster, ErrUnavailable, ErrBadRequest, ErrRemoved, ErrFailed,
+		ErrUnknownToken, ErrUsedToken, ErrExpiredToken, ErrWrongCluster, ErrUnavailable, ErrUndecided, ErrBadRequest, ErrRemoved, ErrFailed,
 	}
 	for _, want := range cases {
 		t.Run(want.Error(), func(t *testing.T) {

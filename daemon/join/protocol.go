@@ -42,9 +42,12 @@ var (
 	ErrExpiredToken = errors.New("this token has expired")
 	// ErrWrongCluster: the inviter is in another cluster than the token's.
 	ErrWrongCluster = errors.New("the inviter is now in another cluster than this token is for")
-	// ErrUnavailable: the cluster cannot commit now: no quorum or no leader. The
-	// token is still good.
-	ErrUnavailable = errors.New("the cluster cannot admit nodes now, it has no quorum; try again later")
+	// ErrUnavailable: the cluster cannot commit now: no quorum or no leader. Nothing
+	// was proposed, and the token is still good.
+	ErrUnavailable = errors.New("the cluster has no quorum, so it cannot admit nodes now")
+	// ErrUndecided: the admission was proposed and not committed in time. It may be
+	// committed later, and uses the token up then; the same identity may ask again.
+	ErrUndecided = errors.New("the cluster did not commit the admission in time")
 	// ErrBusy: too many requests. The token is still good.
 	ErrBusy = errors.New("too many join requests at once; try again")
 	// ErrBadRequest: the request does not follow the protocol, or a name or
@@ -66,6 +69,7 @@ var codes = []struct {
 	{"expired_token", ErrExpiredToken},
 	{"wrong_cluster", ErrWrongCluster},
 	{"unavailable", ErrUnavailable},
+	{"undecided", ErrUndecided},
 	{"busy", ErrBusy},
 	{"bad_request", ErrBadRequest},
 	{"removed", ErrRemoved},

@@ -128,7 +128,11 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 		if errors.Is(err, ErrBadRequest) {
 			answer.Message = printable(err.Error())
 		}
-		s.log.Warn("join refused", "node", node, "remote", c.RemoteAddr(), "err", err)
+		if errors.Is(err, ErrUndecided) {
+			s.log.Warn("join not decided: the node may be admitted later", "node", node, "name", w.Name, "remote", c.RemoteAddr())
+		} else {
+			s.log.Warn("join refused", "node", node, "remote", c.RemoteAddr(), "err", err)
+		}
 	} else {
 		s.log.Info("node admitted", "node", node, "name", answer.Name, "remote", c.RemoteAddr())
 	}
@@ -171,7 +175,7 @@ func (s *Server) decide(ctx context.Context, node id.Node, w wireRequest, remote
 	a, err := s.o.Admit.Admit(ctx, node, r)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) && codeOf(err) == "failed" {
-			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			err = fmt.Errorf("%w: %w", ErrUndecided, err)
 		}
 		return wireResponse{}, err
 	}

@@ -101,7 +101,15 @@ func (a admit) Admit(ctx context.Context, from id.Node, r join.AdmitRequest) (jo
 	if rec.Name == "" {
 		rec.Name = "node"
 	}
+	wait, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	if err := a.n.led(wait); err != nil {
+		return join.Response{}, fmt.Errorf("%w: %w", join.ErrUnavailable, err)
+	}
 	out, err := a.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeAdmit, Record: rec, Invite: r.Secret.Hash()})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return join.Response{}, fmt.Errorf("%w: %w", join.ErrUndecided, err)
+	}
 	if err != nil {
 		return join.Response{}, err
 	}
@@ -114,9 +122,26 @@ func (a admit) Admit(ctx context.Context, from id.Node, r join.AdmitRequest) (jo
 	if err := a.n.members.refresh(); err != nil {
 		return join.Response{}, err
 	}
+	if err := a.readdress(ctx, from, r.Advertise); err != nil {
+		return join.Response{}, err
+	}
 	resp := join.Response{Cluster: a.n.cfg.Cluster, Nodes: a.n.members.records()}
 	resp.Name = a.n.members.name(from)
 	return resp, nil
+}
+
+// readdress makes the cluster dial a node that asks again, because the answer was
+// lost or late, where it listens now: its port may be another one than before, and
+// nobody could reach it to send it the log.
+func (a admit) readdress(ctx context.Context, node id.Node, address string) error {
+	if now, ok := a.n.members.Address(node); ok && now == address {
+		return nil
+	}
+	_, err := a.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: node, Address: address}})
+	if err != nil {
+		return err
+	}
+	return a.n.members.refresh()
 }
 
 // locations opens the files that chunk locations name: chunks.FileOpener.

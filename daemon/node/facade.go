@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/daemon/transport"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -82,10 +83,28 @@ func Join(ctx context.Context, o JoinOptions) error {
 	}
 	r, err := join.Request(ctx, ident, token, c.Name, c.Advertise)
 	if err != nil {
-		return fmt.Errorf("join: %w", err)
+		return joinError(o.Home, err)
 	}
 	c.Cluster, c.Name, c.Members = r.Cluster, r.Name, r.Nodes
 	return h.save(c)
+}
+
+// joinError gives what time may mend its class, and says what to do.
+func joinError(home string, err error) error {
+	switch {
+	case errors.Is(err, join.ErrUnavailable):
+		return control.Errorf(control.CodeNoQuorum, "join: %w", err).
+			WithHint("nothing was changed and the token is still good: run the same command again when more of the cluster's nodes are online")
+	case errors.Is(err, join.ErrUndecided):
+		return control.Errorf(control.CodeNoQuorum, "join: %w", err).
+			WithHint("this node becomes a member as soon as the cluster commits again, unless the token expires first; to finish, run the same command again with this home (%s)", home)
+	case errors.Is(err, join.ErrBusy):
+		return control.Errorf(control.CodeTimeout, "join: %w", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return control.Errorf(control.CodeTimeout, "join: %w", err).
+			WithHint("if it was admitted all the same, running the same command again with this home (%s) finishes it", home)
+	}
+	return fmt.Errorf("join: %w", err)
 }
 
 // prepare checks what the user gave and binds the address once, to learn the port

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
@@ -186,6 +188,19 @@ func apply(t *testing.T, m *meta.Machine, index uint64, env meta.Envelope, c met
 	}
 }
 
+// TestJoinErrors: what time may mend is told from what it may not.
+func TestJoinErrors(t *testing.T) {
+	for err, want := range map[error]control.Code{
+		join.ErrUnavailable: control.CodeNoQuorum, join.ErrUndecided: control.CodeNoQuorum, join.ErrBusy: control.CodeTimeout,
+		context.DeadlineExceeded: control.CodeTimeout, join.ErrUsedToken: control.CodeFailed, join.ErrUnreachable: control.CodeFailed,
+	} {
+		got := joinError("/h", fmt.Errorf("wrapped: %w", err))
+		if control.CodeOf(got) != want || !errors.Is(got, err) {
+			t.Errorf("%v: class %q, %v", err, control.CodeOf(got), got)
+		}
+	}
+}
+
 func TestWithin(t *testing.T) {
 	for _, c := range []struct {
 		p, dir string
@@ -268,6 +283,52 @@ func TestMarkerOfAnotherFolderStays(t *testing.T) {
 	}
 	if err := folder.CheckRoot(root, one); err != nil {
 		t.Errorf("the marker after the refusal: %v", err)
+	}
+}
+
+// TestJoinAgain: a join whose answer was lost is repeated with the same home, and
+// then the cluster knows the address that the node has now.
+func TestJoinAgain(t *testing.T) {
+	base, h := newHome(t)
+	ctx := minute(t)
+	defer startNode(t, ctx, h)()
+	c := control.NewClient(h)
+	inv, err := c.Invite(ctx, control.InviteRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := home(filepath.Join(base, "b"))
+	o := JoinOptions{Home: string(b), Token: inv.Token, Name: "b", Listen: "127.0.0.1:0"}
+	if err := Join(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	first, err := b.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", first.Listen) // so that the next port is another one
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(b.config()); err != nil { // as if the answer had been lost
+		t.Fatal(err)
+	}
+	err = Join(ctx, o)
+	taken.Close()
+	if err != nil {
+		t.Fatalf("again: %v", err)
+	}
+	second, err := b.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes, err := c.Nodes(ctx)
+	if err != nil || len(nodes) != 2 || nodes[1].Name != "b" || nodes[1].Address != second.Advertise || second.Advertise == first.Advertise {
+		t.Errorf("members %+v, %v; want b at %s, not at %s", nodes, err, second.Advertise, first.Advertise)
+	}
+	defer startNode(t, ctx, string(b))()
+	if _, err := control.NewClient(string(b)).Status(ctx, control.StatusRequest{Linearizable: true}); err != nil {
+		t.Errorf("the node that joined again: %v", err)
 	}
 }
 
