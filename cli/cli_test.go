@@ -227,6 +227,17 @@ func TestUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	home := w.env["LOCKSTEP_HOME"]
+	wd := t.TempDir()
+	w.Getwd = func() (string, error) { return wd, nil }
+	w.run(t, 1, "up", "--join", "token", "notes") // no init, no join
+	if !strings.Contains(w.err.String(), filepath.Join(wd, "notes")) {
+		t.Errorf("stderr %q", w.err.String())
+	}
+	for _, dir := range []string{"notes", "more"} {
+		if err := os.Mkdir(filepath.Join(wd, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var steps []string
 	w.Node.Init = func(o node.InitOptions) error {
 		steps = append(steps, "init "+o.Name)
@@ -248,7 +259,7 @@ func TestUp(t *testing.T) {
 	if code := Main(ctx, w.Deps, []string{"up", "notes", "--name", "n", "--node-name", "a"}); code != 0 {
 		t.Fatalf("exit %d: %s", code, w.err.String())
 	}
-	if got := strings.Join(steps, ", "); got != "init a, run, add /w/notes n" {
+	if got := strings.Join(steps, ", "); got != "init a, run, add "+filepath.Join(wd, "notes")+" n" {
 		t.Errorf("got %s", got)
 	}
 	if !strings.Contains(w.out.String(), "lockstep up --join") || !strings.Contains(w.err.String(), "ready on 127.0.0.1:1") {
@@ -258,8 +269,18 @@ func TestUp(t *testing.T) {
 	w.fake.OnStatus = func(control.StatusRequest) (control.Status, error) { return control.Status{}, nil }
 	steps = nil
 	w.run(t, 0, "up", "more")
-	if got := strings.Join(steps, ", "); got != "add /w/more " {
+	if got := strings.Join(steps, ", "); got != "add "+filepath.Join(wd, "more")+" " {
 		t.Errorf("got %s", got)
+	}
+	// With --json the folder is the one document, whether it is new or not.
+	for range 2 {
+		var res control.FolderAddResult
+		if err := json.Unmarshal([]byte(w.run(t, 0, "up", "more", "--json")), &res); err != nil || res.Path != filepath.Join(wd, "more") {
+			t.Errorf("up --json: %+v, %v", res, err)
+		}
+		w.fake.OnFolders = func() ([]control.Folder, error) {
+			return []control.Folder{{Name: "more", Path: filepath.Join(wd, "more"), Subscribed: true}}, nil
+		}
 	}
 	w.run(t, 1, "up", "--join", "token")
 	if !strings.Contains(w.err.String(), home) {

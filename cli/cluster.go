@@ -128,6 +128,9 @@ func runWait(ctx context.Context, a *app, r control.WaitRequest) error {
 	if a.json {
 		return printJSON(a.Out, res)
 	}
+	if len(res.Folders) == 0 {
+		fmt.Fprintln(a.Err, "this node keeps no folder: add one with `lockstep folder add PATH`")
+	}
 	for _, f := range res.Folders {
 		where := "this disk"
 		if r.All {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,9 @@ func runDemo(ctx context.Context, a *app, o demo.Options) error {
 		dir, err := a.absolute(o.Dir)
 		if err != nil {
 			return err
+		}
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			return errorf("demo: %s is no directory that can be read; give one, or none to use the demo's own files", dir)
 		}
 		o.Dir = dir
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -210,6 +211,15 @@ func runUp(ctx context.Context, a *app, o upOptions) error {
 	if err := checkPrefer(o.prefer); err != nil {
 		return err
 	}
+	if o.path != "" { // before a token is used up
+		dir, err := a.absolute(o.path)
+		if err != nil {
+			return err
+		}
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			return errorf("up: %s is no directory that can be read; make it first", dir)
+		}
+	}
 	svc := a.Service(home)
 	if hasNode(home) {
 		if _, err := svc.Status(ctx, control.StatusRequest{}); err == nil {
@@ -245,6 +255,9 @@ func (a *app) upReady(ctx context.Context, svc control.Service, o upOptions) err
 			return err
 		}
 	}
+	if a.json {
+		return nil // the folder's document stands alone
+	}
 	_, err := fmt.Fprint(a.Out, "to add the next machine: lockstep invite                (here)\n"+
 		"                         lockstep up --join TOKEN PATH  (there)\n")
 	return err
@@ -263,6 +276,9 @@ func addUnlessThere(ctx context.Context, a *app, svc control.Service, r control.
 	}
 	for _, f := range list {
 		if f.Subscribed && (f.Path == real || f.Path == string(r.Path)) && (r.Name == "" || r.Name == f.Name) {
+			if a.json {
+				return printJSON(a.Out, control.FolderAddResult{Name: f.Name, ID: f.ID, Path: f.Path, Joined: true})
+			}
 			_, err := fmt.Fprintf(a.Out, "folder %s is synced at %s\n", f.Name, printable(f.Path))
 			return err
 		}

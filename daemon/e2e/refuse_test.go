@@ -126,6 +126,9 @@ func TestRefusedFolders(t *testing.T) {
 	}
 	refused(t, ctx, a, 1, []string{"no-such"}, "folder", "rm", "no-such")
 	refused(t, ctx, a, 1, []string{"no-such"}, "wait", "no-such")
+	refused(t, ctx, a, 1, []string{"no history", "no-such"}, "rollback", folderName+":no-such@head")
+	refused(t, ctx, a, 1, []string{"made by then"}, "cat", folderName+":inner/file@2020-01-01")
+	refused(t, ctx, a, 1, []string{"no directory"}, "demo", filepath.Join(other, "missing"))
 
 	list, err := a.Client().Folders(ctx)
 	must(t, err)
@@ -158,6 +161,8 @@ func TestRefusedHomesAndAddresses(t *testing.T) {
 	refused(t, ctx, b, 1, []string{st.Node.Listen, "in use"}, "init", "--listen", st.Node.Listen)
 	refused(t, ctx, b, 2, []string{"Bad Name"}, "init", "--name", "Bad Name", "--listen", "127.0.0.1:0")
 	refused(t, ctx, b, 2, []string{"advertise"}, "init", "--advertise", "nowhere", "--listen", "127.0.0.1:0")
+
+	refused(t, ctx, b, 2, []string{"listen", "99999"}, "init", "--listen", "127.0.0.1:99999")
 
 	// A port that was free at init and is taken at the start.
 	must(t, b.Make(ctx, "init"))

@@ -66,7 +66,7 @@ func Join(ctx context.Context, o JoinOptions) error {
 	h := home(o.Home)
 	token, err := join.ParseToken(strings.TrimSpace(o.Token))
 	if err != nil {
-		return err
+		return fmt.Errorf("join: %w; copy the whole token that `lockstep invite` printed", err)
 	}
 	c, err := prepare(h, o.Name, o.Listen, o.Advertise)
 	if err != nil {
@@ -126,22 +126,25 @@ func prepare(h home, name, listen, advertise string) (config, error) {
 			return c, fmt.Errorf("%w: --advertise: %w", ErrUsage, err)
 		}
 	}
-	if err := h.create(); err != nil {
-		return c, err
-	}
 	if listen == "" {
 		listen = ":0"
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return c, fmt.Errorf("%w: --listen %q: %w; give HOST:PORT, such as 0.0.0.0:7417", ErrUsage, listen, err)
+	}
+	if err := h.create(); err != nil {
+		return c, err
 	}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return c, fmt.Errorf("listen on %q: %w; choose another address with --listen", listen, err)
 	}
 	defer l.Close()
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return c, fmt.Errorf("%w: --listen: %w", ErrUsage, err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err = net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return c, fmt.Errorf("listen on %q: %w", listen, err)
 	}

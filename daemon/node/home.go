@@ -80,7 +80,7 @@ func (h home) save(c config) error {
 // create makes an empty home, or says that one is there.
 func (h home) create() error {
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
-		return fmt.Errorf("make the home: %w", err)
+		return fmt.Errorf("make the home: %w; choose another with --home", err)
 	}
 	// A home that was there already may be open to others.
 	if err := os.Chmod(string(h), 0o700); err != nil {

@@ -60,6 +60,7 @@ func TestInitRefuses(t *testing.T) {
 	}{
 		"bad name":      {InitOptions{Name: "Big Name"}, true, "name"},
 		"bad advertise": {InitOptions{Advertise: "no port"}, true, "advertise"},
+		"bad listen":    {InitOptions{Listen: "127.0.0.1:99999"}, true, "99999"},
 		"port in use":   {InitOptions{Listen: busy.Addr().String()}, false, "listen"},
 	} {
 		c.o.Home = filepath.Join(t.TempDir(), "home")

@@ -144,7 +144,8 @@ func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest
 	res.ID = rec.ID.String()
 	e := s.n.folders.engine(rec.ID)
 	if e == nil && !r.Everywhere {
-		return res, control.Errorf(control.CodeFailed, "remove folder: %q is not on this node", r.Name)
+		return res, control.Errorf(control.CodeFailed, "remove folder: %q is not on this node", r.Name).
+			WithHint("--everywhere ends it on all nodes")
 	}
 	if e != nil {
 		res.Path = e.Root()
@@ -238,8 +239,16 @@ func (s service) target(t control.Target) (meta.Folder, *folder.Engine, id.Path,
 			return rec, nil, "", control.Errorf(control.CodeFailed, "there is no folder %q", t.Folder).WithHint("see `lockstep folder ls`")
 		}
 	}
-	return s.localTarget(string(t.Local))
+	f, e, p, err := s.localTarget(string(t.Local))
+	if err != nil && t.Folder != "" && errors.Is(err, errNowhere) {
+		err = control.Errorf(control.CodeFailed, "there is no folder %q, and %s is in no folder of this node", t.Folder, string(t.Local)).
+			WithHint("see `lockstep folder ls`")
+	}
+	return f, e, p, err
 }
+
+// errNowhere is for a path that is in no folder of this node.
+var errNowhere = errors.New("is in no folder of this node")
 
 func (s service) localTarget(path string) (meta.Folder, *folder.Engine, id.Path, error) {
 	for _, p := range []string{path, resolved(path)} {
@@ -264,7 +273,7 @@ func (s service) localTarget(path string) (meta.Folder, *folder.Engine, id.Path,
 			return rec, e, q, err
 		}
 	}
-	return meta.Folder{}, nil, "", control.Errorf(control.CodeFailed, "%s is in no folder of this node", path).WithHint("see `lockstep folder ls`")
+	return meta.Folder{}, nil, "", control.Errorf(control.CodeFailed, "%s %w", path, errNowhere).WithHint("see `lockstep folder ls`")
 }
 
 // resolved is the path with symlinks in its parent resolved: the last component

@@ -47,8 +47,11 @@ func revision(v *meta.View, f meta.Folder, r control.Rev) (meta.Commit, error) {
 	}
 	c, ok, err := v.Commit(f.ID, want)
 	if err == nil && !ok {
-		err = control.Errorf(control.CodeFailed, "folder %q has no revision %s; its newest is %d", f.Name, r.Text, head.Revision).
-			WithHint("see `lockstep log %s`", f.Name)
+		none := control.Errorf(control.CodeFailed, "folder %q has no revision %s; its newest is %d", f.Name, r.Text, head.Revision)
+		if r.Kind == control.RevTime {
+			none = control.Errorf(control.CodeFailed, "folder %q has no revision that was made by then (%s)", f.Name, r.Text)
+		}
+		err = none.WithHint("see `lockstep log %s`", f.Name)
 	}
 	return c, err
 }
@@ -109,6 +112,7 @@ func (s service) logFolder(v *meta.View, f id.Folder, send func(time.Time, contr
 // was moved from.
 func (s service) logPath(v *meta.View, f meta.Folder, p id.Path, send func(time.Time, control.LogEntry) error) error {
 	var found bool
+	asked := p
 	below := id.Revision(1<<63 - 1)
 	for p != "" {
 		var rows []meta.Version
@@ -149,7 +153,7 @@ func (s service) logPath(v *meta.View, f meta.Folder, p id.Path, send func(time.
 		p = next
 	}
 	if !found {
-		return control.Errorf(control.CodeFailed, "folder %q has no history of that path", f.Name)
+		return noHistory(f, asked)
 	}
 	return nil
 }
@@ -260,6 +264,9 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 		return res, err
 	}
 	res.Target, res.Previous = uint64(c.Revision), uint64(head.Revision)
+	if err := known(v, f, p); err != nil {
+		return res, err
+	}
 	if r.DryRun {
 		res.Changes, err = rollbackChanges(ctx, v, f.ID, p, head.Revision, c.Revision, emit)
 		return res, err
@@ -292,6 +299,27 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 		res.Changes = made.Changes
 	}
 	return res, nil
+}
+
+// known refuses a path that history does not know: a typing error, for which
+// "nothing to do" would be the wrong answer.
+func known(v *meta.View, f meta.Folder, p id.Path) error {
+	if p == "" {
+		return nil
+	}
+	err := v.History(f.ID, p, func(meta.Version) error { return errEnough })
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return noHistory(f, p)
+}
+
+func noHistory(f meta.Folder, p id.Path) error {
+	return control.Errorf(control.CodeFailed, "folder %q has no history of %q", f.Name, string(p)).
+		WithHint("a path after the colon is relative to the folder's root: see `lockstep status` for where that is")
 }
 
 // rollbackChanges lists what a rollback would do: the paths whose entries differ.

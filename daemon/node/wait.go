@@ -25,7 +25,8 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 		}
 		e := engines[rec.ID]
 		if e == nil {
-			return res, control.Errorf(control.CodeFailed, "wait: folder %q is not on this node", r.Folder)
+			return res, control.Errorf(control.CodeFailed, "wait: folder %q is not on this node", r.Folder).
+				WithHint("add it with `lockstep folder add PATH --name %s`", r.Folder)
 		}
 		engines = map[id.Folder]*folder.Engine{rec.ID: e}
 	}
