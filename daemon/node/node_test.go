@@ -160,6 +160,25 @@ func TestMembershipSurvivesAnEmptyState(t *testing.T) {
 	if !ms.IsMember(other) || ms.IsMember(told) || len(dropped) != 1 || dropped[0] != told {
 		t.Errorf("after the log: members %v, dropped %v", ms.records(), dropped)
 	}
+	if ms.removed() {
+		t.Error("a member counts as removed")
+	}
+	session = id.NewSession()
+	apply(t, m, 5, meta.Envelope{Node: other, Session: session}, meta.Session{})
+	kept, err := l.Members()
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, m, 6, meta.Envelope{Node: other, Session: session, Sequence: 1}, meta.NodeCmd{Op: meta.NodeRemove, Record: meta.NodeRecord{ID: self}})
+	if err := ms.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if !ms.removed() {
+		t.Error("a node that was removed does not know it")
+	}
+	if err := l.SetMembers(kept); err != nil {
+		t.Fatal(err)
+	}
 	// The state is gone, the log comes again, entry by entry.
 	m = machine()
 	if ms, err = newMembers(self, m, l, nil); err != nil {

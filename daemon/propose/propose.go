@@ -36,6 +36,9 @@ const (
 	// upper end delays the first commit after an outage by as much.
 	minBackoff = 10 * time.Millisecond
 	maxBackoff = 250 * time.Millisecond
+	// warnAfter is how long a start may take before the log says that it does: some
+	// elections.
+	warnAfter = 30 * time.Second
 )
 
 // Options of New; all but Log are required.
@@ -115,6 +118,7 @@ func (p *Proposer) begin(ctx context.Context) error {
 		return err
 	}
 	env := meta.Envelope{Node: p.o.Self, Session: p.session}
+	began, warned := time.Now(), false
 	for pause := minBackoff; ; pause = min(2*pause, maxBackoff) {
 		out, err := p.attempt(ctx, env, body)
 		if err == nil {
@@ -122,9 +126,16 @@ func (p *Proposer) begin(ctx context.Context) error {
 		}
 		if err == nil {
 			close(p.ready)
+			if warned {
+				p.log.Info("the cluster takes this node's changes again")
+			}
 			return nil
 		}
 		p.log.Debug("begin a session", "error", err)
+		if !warned && time.Since(began) > warnAfter && ctx.Err() == nil {
+			warned = true
+			p.log.Warn("the cluster has not taken this node's changes since its start: they are queued; too few voters are online, they cannot be reached, or this node was removed", "error", err)
+		}
 		p.note(out)
 		if !sleep(ctx, pause, nil) {
 			return nil
