@@ -298,15 +298,13 @@ func (fs *folders) add(f id.Folder, name, root string) error {
 	if err := fs.checkMapped(root); err != nil { // the directory may have been moved meanwhile
 		return control.Errorf(control.CodeFailed, "add folder: %w", err)
 	}
-	// After a crash the log is applied at least to where the folder was made.
-	if err := fs.known(0); err != nil {
-		return err
-	}
 	if err := mark(root, f); err != nil {
 		return control.Errorf(control.CodeFailed, "add folder: %w", err)
 	}
 	b := fs.n.local.NewBatch()
 	b.SetFolder(local.Folder{ID: f, Root: root})
+	// After a crash the log is applied at least to where the folder was made.
+	b.Committed(f, fs.n.machine.AppliedIndex())
 	if err := b.Commit(true); err != nil {
 		return err
 	}
