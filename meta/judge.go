@@ -60,23 +60,29 @@ func judgePut(s situation) (judgement, error) {
 		// Whatever the mask says, history may not have this content.
 		s.Mask |= FieldContent
 	}
-	switch {
-	case s.Head.Kind == Absent:
-		if !s.Known && !s.NoBase && s.Base.Kind != Absent {
-			return judgement{Act: actRevive, Entry: s.Entry, Conflict: ConflictEditDelete}, nil
+	if s.Known {
+		if s.Head.Kind == Absent {
+			return judgement{Act: actWrite, Entry: s.Entry}, nil
 		}
-		return judgement{Act: actWrite, Entry: s.Entry}, nil
-	case s.Known:
 		return changed(s.Head, overlay(s.Head, s.Entry, s.Mask), actWrite), nil
 	}
-	if s.Mask&FieldContent == 0 && s.Mask != 0 && !s.NoBase {
-		// Attributes that the path had since: an author who comes back with an older
-		// state must not undo what came after.
-		if at, err := s.Had(s.Entry, s.Mask); err != nil || at != 0 {
+	attributes := s.Mask
+	if s.Mask&FieldContent != 0 {
+		attributes = 0
+	}
+	if !s.NoBase && s.Mask != 0 && (attributes != 0 || !s.Entry.SameContent(s.Head)) {
+		// What the path had since, content or attributes: an author who comes back with
+		// an older state must not undo what came after.
+		if at, err := s.Had(s.Entry, attributes); err != nil || at != 0 {
 			return judgement{Act: actNothing, At: at}, err
 		}
 	}
 	switch {
+	case s.Head.Kind == Absent:
+		if !s.NoBase && s.Base.Kind != Absent {
+			return judgement{Act: actRevive, Entry: s.Entry, Conflict: ConflictEditDelete}, nil
+		}
+		return judgement{Act: actWrite, Entry: s.Entry}, nil
 	case s.Head.Kind == Dir && s.Entry.Kind == Dir:
 		if s.NoBase {
 			return judgement{Act: actNothing}, nil
@@ -92,9 +98,10 @@ func judgePut(s situation) (judgement, error) {
 	case s.Base.Kind != Absent && s.Base.SameContent(s.Head):
 		return changed(s.Head, overlay(s.Head, s.Entry, s.Mask), actMerge), nil
 	}
-	at, err := s.Had(s.Entry, 0)
-	if err != nil || at != 0 {
-		return judgement{Act: actNothing, At: at}, err
+	if s.NoBase {
+		if at, err := s.Had(s.Entry, 0); err != nil || at != 0 {
+			return judgement{Act: actNothing, At: at}, err
+		}
 	}
 	j := judgement{Act: actCopy, Entry: s.Entry, Conflict: ConflictEditEdit}
 	switch {

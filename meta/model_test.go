@@ -150,11 +150,12 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 	if !from.SameContent(ch.Entry) {
 		mask |= FieldContent
 	}
-	if h.e.Kind != Absent && !known && base >= 0 && mask&FieldContent == 0 {
+	content := mask&FieldContent != 0
+	if !known && base >= 0 && !(content && h.e.SameContent(ch.Entry)) {
 		for i := len(m.paths[p]) - 1; i >= 0; i-- {
 			v := m.paths[p][i]
-			same := v.e.SameContent(ch.Entry) && (mask&FieldMode == 0 || v.e.Mode == ch.Entry.Mode) && (mask&FieldMTime == 0 || v.e.MTime == ch.Entry.MTime)
-			if v.rev > base && same {
+			attributes := content || (mask&FieldMode == 0 || v.e.Mode == ch.Entry.Mode) && (mask&FieldMTime == 0 || v.e.MTime == ch.Entry.MTime)
+			if v.rev > base && v.e.SameContent(ch.Entry) && attributes {
 				o.base = v.rev
 				return
 			}
@@ -197,7 +198,7 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 		set(mix(mask), false)
 	default:
 		for i := len(m.paths[p]) - 1; i >= 0; i-- {
-			if v := m.paths[p][i]; v.rev > base && v.e.SameContent(ch.Entry) {
+			if v := m.paths[p][i]; base < 0 && v.e.SameContent(ch.Entry) {
 				o.base = v.rev
 				return
 			}

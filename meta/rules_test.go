@@ -69,6 +69,20 @@ func TestAttributesOfALaterVersionChangeNothing(t *testing.T) {
 	w.wantConflicts()
 }
 
+// What a path had since the base, and has no more, is not brought back.
+func TestContentOfALaterVersionChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("f", Base{}, file("one")), put("g", Base{}, file("one")), put("h", Base{}, file("one")))
+	b := w.head()
+	w.commit(nodeA, edit("f", b, file("two")), edit("g", b, file("two")), edit("h", b, file("two")))
+	seen := w.head()
+	w.commit(nodeA, edit("f", seen, file("one")), del("g", seen), edit("h", seen, file("three")))
+	w.commit(nodeB, edit("f", b, file("two")), edit("g", b, file("two")), edit("h", b, file("two")))
+	w.wantTree("f: one", "h: three")
+	w.wantConflicts()
+}
+
 // Three queued offline versions of one file against a newer head: one conflict,
 // one copy, three versions in history.
 func TestOfflineLineage(t *testing.T) {
