@@ -133,6 +133,13 @@ func (s *snapshots) newest() uint64 {
 	return s.list[0].m.Index
 }
 
+// damaged reports whether the newest snapshot waits for one to replace it.
+func (s *snapshots) damaged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.list) > 0 && s.list[0].bad
+}
+
 // List implements raft.SnapshotStore.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	s.mu.Lock()

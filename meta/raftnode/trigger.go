@@ -11,31 +11,51 @@ import (
 // checkSnapshot is how often the log's age is looked at; its size is told at once.
 const checkSnapshot = time.Minute
 
+// minSnapshotRetry and maxSnapshotRetry are how long a snapshot that failed waits,
+// doubling: each try flushes the store, and on a full disk every write would make one.
+const (
+	minSnapshotRetry = time.Second
+	maxSnapshotRetry = 10 * time.Minute
+)
+
 // takeSnapshots takes a snapshot when the log has grown by Timings.SnapshotBytes
-// since the last one, when it is Timings.SnapshotAge old, or when one turned out to
-// be damaged.
+// since the last one, when it is Timings.SnapshotAge old, or when the newest turned
+// out to be damaged.
 func (n *Node) takeSnapshots(ctx context.Context) error {
 	tick := time.NewTicker(checkSnapshot)
 	defer tick.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	var wait time.Duration
+	var notBefore time.Time
 	for {
-		force := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-n.logs.full:
 		case <-n.snaps.wanted:
-			force = true
 		case <-tick.C:
+		case <-retry.C:
 		}
-		bytes, entries, since := n.logs.sinceSnapshot()
-		old := entries > 0 && time.Since(since) >= n.t.SnapshotAge
-		if !force && !old && bytes < n.t.SnapshotBytes {
+		if time.Now().Before(notBefore) || !n.snapshotDue() {
 			continue
 		}
-		if err := n.Snapshot(ctx); err != nil && ctx.Err() == nil {
-			n.log.Warn("snapshot", "error", err)
+		err := n.Snapshot(ctx)
+		if err == nil || ctx.Err() != nil {
+			wait = 0
+			continue
 		}
+		wait = min(max(2*wait, minSnapshotRetry), maxSnapshotRetry)
+		notBefore = time.Now().Add(wait)
+		retry.Reset(wait)
+		n.log.Warn("snapshot", "error", err, "again_in", wait)
 	}
+}
+
+// snapshotDue reports whether a snapshot is to be taken.
+func (n *Node) snapshotDue() bool {
+	bytes, entries, since := n.logs.sinceSnapshot()
+	return bytes >= n.t.SnapshotBytes || entries > 0 && time.Since(since) >= n.t.SnapshotAge || n.snaps.damaged()
 }
 
 // Snapshot takes a snapshot now and truncates the log behind it. That there is
