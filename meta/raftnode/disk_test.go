@@ -202,29 +202,58 @@ func TestRefusesOldRaftState(t *testing.T) {
 	})
 }
 
-// TestRefusesLogGap: the log was truncated and the snapshot behind it is damaged.
-func TestRefusesLogGap(t *testing.T) {
-	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
-		h := c.hosts[0]
-		c.start(h)
-		a := c.author(1)
-		for _, s := range texts("x", 10) {
-			c.propose(a, textBody(s, 1))
+// TestDamagedSnapshotBehindTheStore: the log was truncated and the snapshot behind
+// it is damaged. With store and log whole the node needs of it only what one of two
+// files says: where the log begins.
+func TestDamagedSnapshotBehindTheStore(t *testing.T) {
+	cut := func(name string) func(*testing.T, vfs.FS, *snapshot) {
+		return func(t *testing.T, fs vfs.FS, s *snapshot) {
+			if err := writeFile(fs, s.dir+"/"+name, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := h.node.Snapshot(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		dir := h.node.snaps.list[0].dir
-		c.kill(h)
-		f, err := h.fs.Create(dir+"/"+manifestName, vfs.WriteCategoryUnspecified)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		if err := c.open(h); !errors.Is(err, ErrLogGap) {
-			t.Errorf("Open: %v, want ErrLogGap", err)
-		}
-	})
+	}
+	for _, tc := range []struct {
+		name   string
+		damage []func(*testing.T, vfs.FS, *snapshot)
+		want   error
+	}{
+		{"manifest", []func(*testing.T, vfs.FS, *snapshot){cut(manifestName)}, nil},
+		{"copy", []func(*testing.T, vfs.FS, *snapshot){cut(copyName)}, nil},
+		{"a file's size", []func(*testing.T, vfs.FS, *snapshot){func(t *testing.T, fs vfs.FS, s *snapshot) {
+			cut(stateName+"/"+s.m.Files[0].Name)(t, fs, s)
+		}}, nil},
+		{"manifest and copy", []func(*testing.T, vfs.FS, *snapshot){cut(manifestName), cut(copyName)}, ErrLogGap},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1}, func(t *testing.T, c *cluster) {
+				h := c.hosts[0]
+				c.start(h)
+				a := c.author(1)
+				for _, s := range texts("x", 10) {
+					c.propose(a, textBody(s, 1))
+				}
+				if err := h.node.Snapshot(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				snap := h.node.snaps.list[0]
+				c.kill(h)
+				for _, damage := range tc.damage {
+					damage(t, h.fs, snap)
+				}
+				if tc.want != nil {
+					if err := c.open(h); !errors.Is(err, tc.want) {
+						t.Errorf("Open: %v, want %v", err, tc.want)
+					}
+					return
+				}
+				c.start(h)
+				c.propose(a, textBody("x10", 1))
+				c.agreeContent(texts("x", 11))
+				c.eventually("no damaged snapshot", func() bool { return !h.node.snaps.damaged() })
+			})
+		})
+	}
 }
 
 // TestDamagedSnapshotIsReplaced: a leader that finds its snapshot damaged when it

@@ -114,8 +114,10 @@ func (k *sink) finish() error {
 		return err
 	}
 	fs := k.s.fs
-	if err := writeFile(fs, fs.PathJoin(k.temp, manifestName), head); err != nil {
-		return err
+	for _, name := range []string{manifestName, copyName} {
+		if err := writeFile(fs, fs.PathJoin(k.temp, name), head); err != nil {
+			return err
+		}
 	}
 	if err := syncDir(fs, k.temp); err != nil {
 		return err

@@ -27,8 +27,9 @@ const (
 
 // snapshots is raft's snapshot store on checkpoint directories:
 //
-//	snap-INDEX-TERM-RANDOM/snapshot   the manifest
-//	snap-INDEX-TERM-RANDOM/state/     the checkpoint, tables shared with the store by hard links
+//	snap-INDEX-TERM-RANDOM/snapshot        the manifest
+//	snap-INDEX-TERM-RANDOM/snapshot.copy   the same: only it tells raft where the log begins
+//	snap-INDEX-TERM-RANDOM/state/          the checkpoint, tables shared with the store by hard links
 //
 // Safe for concurrent use.
 type snapshots struct {
@@ -86,35 +87,49 @@ func openSnapshots(fs vfs.FS, dir string, log *slog.Logger) (*snapshots, error) 
 }
 
 // load reads a snapshot's manifest and checks that its files have the right sizes.
-// Their content is checked when it is used.
+// One that has not is kept as damaged, for what its manifest says. The content is
+// checked when it is used.
 func (s *snapshots) load(name string) (*snapshot, error) {
 	dir := s.fs.PathJoin(s.dir, name)
-	f, err := s.fs.Open(s.fs.PathJoin(dir, manifestName))
+	head, m, err := s.manifest(dir, manifestName)
 	if err != nil {
-		return nil, err
-	}
-	head, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	m, err := parseManifest(head)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range m.Files {
-		info, err := s.fs.Stat(s.fs.PathJoin(dir, stateName, f.Name))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		if info.Size() != f.Size {
-			return nil, fmt.Errorf("%w: file %q has %d bytes, want %d", ErrDamaged, f.Name, info.Size(), f.Size)
+		s.log.Error("snapshot's manifest cannot be used, its copy may", "snapshot", name, "error", err)
+		if head, m, err = s.manifest(dir, copyName); err != nil {
+			return nil, err
 		}
 	}
 	meta, err := m.meta(name, tarSize(len(head), m))
 	if err != nil {
 		return nil, err
 	}
-	return &snapshot{dir: dir, head: head, m: m, meta: meta}, nil
+	snap := &snapshot{dir: dir, head: head, m: m, meta: meta}
+	for _, f := range m.Files {
+		info, err := s.fs.Stat(s.fs.PathJoin(dir, stateName, f.Name))
+		if err == nil && info.Size() != f.Size {
+			err = fmt.Errorf("%w: file %q has %d bytes, want %d", ErrDamaged, f.Name, info.Size(), f.Size)
+		}
+		if err != nil {
+			snap.bad = true
+			s.log.Error("snapshot is damaged", "snapshot", name, "error", err)
+			s.wantNew()
+			break
+		}
+	}
+	return snap, nil
+}
+
+// manifest reads one of the two files that hold a snapshot's manifest.
+func (s *snapshots) manifest(dir, name string) (head []byte, m *manifest, err error) {
+	f, err := s.fs.Open(s.fs.PathJoin(dir, name))
+	if err != nil {
+		return nil, nil, err
+	}
+	head, err = io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, nil, err
+	}
+	m, err = parseManifest(head)
+	return head, m, err
 }
 
 func (s *snapshots) sort() {

@@ -18,6 +18,7 @@ import (
 // receiver knows every size before it writes a byte.
 const (
 	manifestName = "snapshot"
+	copyName     = "snapshot.copy" // on disk only
 	stateName    = "state"
 	statePrefix  = stateName + "/"
 	tarBlock     = 512
