@@ -128,6 +128,7 @@ type Node struct {
 	trans  *injector
 	raft   *raft.Raft
 	slots  chan struct{} // bounds proposals in flight
+	large  chan struct{} // holds a token while a large body is checked
 	nudges chan uint64   // newest index that followers wait for
 
 	// fatal is closed after failure is set: the node must stop.
@@ -175,6 +176,7 @@ func newNode(o Options) (*Node, error) {
 	n := &Node{
 		self: o.Self, o: o, t: o.Timings.withDefaults(), log: o.Log, m: o.machine,
 		slots:   make(chan struct{}, maxInFlight),
+		large:   make(chan struct{}, 1),
 		nudges:  make(chan uint64, 1),
 		change:  make(chan struct{}, 1),
 		fatal:   make(chan struct{}),

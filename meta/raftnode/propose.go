@@ -18,6 +18,8 @@ const (
 	maxInFlight = 128
 	// partsInFlight bounds the parts of one proposal that wait at one time: 4 MiB.
 	partsInFlight = 16
+	// largeBody is the size in bytes from which bodies are checked one at a time.
+	largeBody = 1 << 20
 	// enqueueTimeout bounds how long raft may take to accept an entry.
 	enqueueTimeout = 10 * time.Second
 	// drainTimeout bounds how long a node that closes waits for its proposals.
@@ -61,7 +63,7 @@ func (n *Node) Propose(ctx context.Context, env meta.Envelope, body meta.Body) (
 	case <-n.stop:
 		return meta.Outcome{}, ErrStopped
 	}
-	entries, err := n.m.LogEntries(env, body, time.Now())
+	entries, err := n.entries(ctx, env, body)
 	if err != nil {
 		return meta.Outcome{}, fmt.Errorf("propose: %w", err)
 	}
@@ -75,6 +77,22 @@ func (n *Node) Propose(ctx context.Context, env meta.Envelope, body meta.Body) (
 		}
 	}
 	return n.outcome(env, body, index)
+}
+
+// entries checks a body and cuts it into entries. Checking decodes it, which takes
+// many times its size in memory, so large ones go one at a time.
+func (n *Node) entries(ctx context.Context, env meta.Envelope, body meta.Body) ([][]byte, error) {
+	if body.Size() > largeBody {
+		select {
+		case n.large <- struct{}{}:
+			defer func() { <-n.large }()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-n.stop:
+			return nil, ErrStopped
+		}
+	}
+	return n.m.LogEntries(env, body, time.Now())
 }
 
 // append puts one entry into the log; with wait it returns its index after its
