@@ -35,6 +35,9 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	if err != nil || len(items) == 0 {
 		return err
 	}
+	if err := e.o.Room(); err != nil {
+		return err
+	}
 	return e.stage(ctx, s, items)
 }
 

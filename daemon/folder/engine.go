@@ -27,7 +27,7 @@ import (
 	"github.com/lockstep-sync/lockstep/watcher"
 )
 
-// Options of New; all but Log and Moved are required.
+// Options of New; all but Log, Moved and Room are required.
 type Options struct {
 	ID      id.Folder
 	Root    string // absolute path on this machine
@@ -45,7 +45,10 @@ type Options struct {
 	// Caught blocks until the log is applied as far as this node knew it to be
 	// committed before it was stopped.
 	Caught func(ctx context.Context) error
-	Log    *slog.Logger
+	// Room, if not nil, says why nothing can be kept in the node's home any more. It is
+	// asked before anything is hashed or brought.
+	Room func() error
+	Log  *slog.Logger
 }
 
 // Engine keeps one folder. Run it once; the other methods may be called from any
@@ -99,6 +102,9 @@ func New(o Options) *Engine {
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}
+	}
+	if o.Room == nil {
+		e.o.Room = func() error { return nil }
 	}
 	e.st.init()
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}

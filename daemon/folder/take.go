@@ -41,6 +41,9 @@ func (e *Engine) localLoop(ctx context.Context) error {
 
 // take hashes and proposes one batch of settled paths.
 func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
+	if err := e.o.Room(); err != nil {
+		return err
+	}
 	f, err := e.openFS()
 	if err != nil {
 		return err

@@ -28,11 +28,12 @@ type DB struct {
 type Options struct {
 	InMemory bool // for tests
 	Log      *slog.Logger
+	Fatal    func(error) // see kv.Options
 }
 
 // Open opens the store in dir and makes it if there is none.
 func Open(dir string, o Options) (*DB, error) {
-	k, err := kv.Open(dir, kv.Options{InMemory: o.InMemory, Log: o.Log, CacheBytes: 16 << 20, MemtableBytes: 8 << 20})
+	k, err := kv.Open(dir, kv.Options{InMemory: o.InMemory, Log: o.Log, Fatal: o.Fatal, CacheBytes: 16 << 20, MemtableBytes: 8 << 20})
 	if err != nil {
 		return nil, fmt.Errorf("local index: %w", err)
 	}

@@ -77,19 +77,39 @@ func (h home) save(c config) error {
 	return atomicfile.Write(h.config(), append(data, '\n'), 0o600)
 }
 
+// own refuses a directory that holds something else than a node's: closing it to
+// others, and filling it, would be done to whatever it is, /tmp say.
+func (h home) own() error {
+	names, err := os.ReadDir(string(h))
+	if err != nil {
+		return fmt.Errorf("look into the home: %w", err)
+	}
+	for _, n := range names {
+		switch h.path(n.Name()) {
+		case h.identity(), h.config(), h.lockFile(), h.meta(), h.raft(), h.local(), h.packs():
+		default:
+			return fmt.Errorf("%s holds other things (%q): choose an empty or a new directory with --home", h, n.Name())
+		}
+	}
+	return nil
+}
+
 // create makes an empty home, or says that one is there.
 func (h home) create() error {
 	if err := os.MkdirAll(string(h), 0o700); err != nil {
 		return fmt.Errorf("make the home: %w; choose another with --home", err)
 	}
-	// A home that was there already may be open to others.
-	if err := os.Chmod(string(h), 0o700); err != nil {
-		return fmt.Errorf("close the home to others: %w", err)
-	}
 	if _, err := os.Lstat(h.config()); err == nil {
 		return fmt.Errorf("a node is in %s already; run `lockstep daemon`, or choose another home with --home", h)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look into the home: %w", err)
+	}
+	if err := h.own(); err != nil {
+		return err
+	}
+	// A home that was there already may be open to others.
+	if err := os.Chmod(string(h), 0o700); err != nil {
+		return fmt.Errorf("close the home to others: %w", err)
 	}
 	return nil
 }

@@ -44,6 +44,8 @@ type Node struct {
 	peers     *peers.Peers
 	propose   *propose.Proposer
 	folders   *folders
+
+	fatal chan error // capacity 1: see stop
 }
 
 // run runs a node. It reads as a list: lock, config, stores, network, raft,
@@ -61,7 +63,30 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	n := &Node{home: h, cfg: cfg, log: o.Log, started: time.Now()}
+	n := &Node{home: h, cfg: cfg, log: o.Log, started: time.Now(), fatal: make(chan error, 1)}
+	ended := make(chan error, 1)
+	go func() { ended <- n.run(ctx, o) }()
+	select {
+	case err := <-ended:
+		return err
+	case err := <-n.fatal:
+		// A store's writer hangs for good, so nothing can be ended in order: the
+		// process has to end now, as if it were killed.
+		return fmt.Errorf("stopped at once, nothing is lost: %w; is the disk of %s full? free some space and start again", err, h)
+	}
+}
+
+// stop ends the process from a place that cannot return.
+func (n *Node) stop(err error) {
+	select {
+	case n.fatal <- err:
+	default: // it is ending
+	}
+}
+
+// run opens what the node keeps, and serves.
+func (n *Node) run(ctx context.Context, o RunOptions) (err error) {
+	h, cfg := n.home, n.cfg
 	if n.ident, err = transport.LoadIdentity(h.identity()); err != nil {
 		return err
 	}
@@ -258,7 +283,7 @@ func (n *Node) openStores() (func() error, error) {
 		}
 		return err
 	}
-	st, err := store.Open(n.home.meta(), store.Options{Log: n.log})
+	st, err := store.Open(n.home.meta(), store.Options{Log: n.log, Fatal: n.stop})
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +295,7 @@ func (n *Node) openStores() (func() error, error) {
 	if err := os.MkdirAll(n.home.local(), 0o700); err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
-	if n.local, err = local.Open(n.home.local(), local.Options{Log: n.log}); err != nil {
+	if n.local, err = local.Open(n.home.local(), local.Options{Log: n.log, Fatal: n.stop}); err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
 	closers = append(closers, n.local.Close)

@@ -47,6 +47,23 @@ func TestInitMakesAHomeOnce(t *testing.T) {
 	}
 }
 
+// A directory with other things in it is no home, and stays as open as it was.
+func TestInitLeavesOtherDirectoriesAlone(t *testing.T) {
+	h := t.TempDir()
+	if err := os.WriteFile(filepath.Join(h, "thesis.txt"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(h, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(InitOptions{Home: h, Listen: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "thesis.txt") {
+		t.Errorf("init in a directory of the user's: %v", err)
+	}
+	if st, err := os.Stat(h); err != nil || st.Mode().Perm() != 0o755 {
+		t.Errorf("its mode is %v now (%v)", st.Mode(), err)
+	}
+}
+
 func TestInitRefuses(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -39,6 +39,10 @@ type Options struct {
 	FS vfs.FS
 	// Log receives the store's errors; nil discards them.
 	Log *slog.Logger
+	// Fatal is told, once, that the store cannot go on, since a write of its own log
+	// failed: on a full disk, say. The call that met it never returns, for to carry on
+	// would lose data; the process has to end. nil: it panics.
+	Fatal func(error)
 }
 
 // DB is one open store.
@@ -62,12 +66,12 @@ func Open(dir string, o Options) (*DB, error) {
 		DisableWAL:         o.NoWAL,
 		MemTableSize:       o.MemtableBytes,
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             logger{o.Log},
+		Logger:             logger{o.Log, o.Fatal},
 		MaxOpenFiles:       256,
 		// By default pebble calls Fatalf, though who reads gets the error too and knows
 		// better what must stop.
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
-			logger{o.Log}.Errorf("%v", i)
+			logger{l: o.Log}.Errorf("%v", i)
 		}},
 	}
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
@@ -300,7 +304,10 @@ func must(err error) {
 }
 
 // logger passes pebble's errors on and drops its chatter.
-type logger struct{ l *slog.Logger }
+type logger struct {
+	l     *slog.Logger
+	fatal func(error)
+}
 
 func (l logger) Infof(string, ...any) {}
 
@@ -310,10 +317,13 @@ func (l logger) Errorf(f string, a ...any) {
 	}
 }
 
-// Fatalf is called when the store cannot go on (a failed write of its log):
-// carrying on would lose data, so the process must stop; pebble requires that
-// this does not return.
+// Fatalf is called when the store cannot go on; pebble requires that this does not
+// return.
 func (l logger) Fatalf(f string, a ...any) {
-	l.Errorf(f, a...)
-	panic(fmt.Sprintf("key-value store: "+f, a...))
+	err := fmt.Errorf("key-value store: "+f, a...)
+	if l.fatal == nil {
+		panic(err.Error())
+	}
+	l.fatal(err)
+	select {}
 }

@@ -32,6 +32,8 @@ type Options struct {
 	MemtableBytes uint64
 	// Log receives errors that have no caller; nil discards them.
 	Log *slog.Logger
+	// Fatal is told that a key-value store cannot go on: see kv.Options.
+	Fatal func(error)
 
 	// step is called between the steps of Open and Restore; an error stops there as
 	// a crash would. For tests.
@@ -108,6 +110,7 @@ func (s *Store) openGeneration(number uint64) (*generation, error) {
 		MemtableBytes: s.o.MemtableBytes,
 		FS:            s.fs,
 		Log:           s.o.Log,
+		Fatal:         s.o.Fatal,
 	})
 	if err != nil {
 		return nil, err
