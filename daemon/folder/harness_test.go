@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
-	"github.com/lockstep-sync/lockstep/daemon/fetch"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/propose"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -71,6 +69,9 @@ type node struct {
 
 	// Guarded by c.mu.
 	cut, held bool
+
+	// serving is held shared while another node reads from the chunk store.
+	serving sync.RWMutex
 
 	// gate, if not nil, holds pulls of chunks until it is closed; gated gets a value
 	// when one is held. Set before the node runs.
@@ -272,63 +273,6 @@ func (n *node) Propose(_ context.Context, env meta.Envelope, body meta.Body) (me
 	return n.c.propose(env, body)
 }
 
-// Pull implements fetch.Puller from the stores of the nodes that are reachable.
-func (n *node) Pull(ctx context.Context, _ id.Folder, _ []id.Node, want []fetch.Want, got func(int, []byte) error) (missing []int, err error) {
-	if n.gate != nil && slices.ContainsFunc(want, func(w fetch.Want) bool { return w.Kind == chunks.Chunk }) {
-		select {
-		case n.gated <- struct{}{}:
-		default:
-		}
-		select {
-		case <-n.gate:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	for i, w := range want {
-		data, ok := n.find(ctx, w)
-		if !ok {
-			missing = append(missing, i)
-			continue
-		}
-		if err := got(i, data); err != nil {
-			return nil, err
-		}
-	}
-	return missing, nil
-}
-
-func (n *node) find(ctx context.Context, w fetch.Want) ([]byte, bool) {
-	n.c.mu.Lock()
-	var from []*chunks.Store
-	if !n.cut && !n.c.missing[w.ID] {
-		for _, m := range n.c.nodes {
-			if m != n && !m.cut && m.chunks != nil {
-				from = append(from, m.chunks)
-			}
-		}
-	}
-	n.c.mu.Unlock()
-	for _, s := range from {
-		if data, err := s.Get(ctx, w.ID, w.Kind, nil); err == nil {
-			return data, true
-		}
-	}
-	return nil, false
-}
-
-// OpenLocation implements chunks.FileOpener.
-func (n *node) OpenLocation(file uint64) (chunks.LocationFile, error) {
-	_, p, ok, err := n.local.FilePath(file)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, fmt.Errorf("file number %d is unknown", file)
-	}
-	return n.engine.OpenLocation(p)
-}
-
 // start runs the node's engine.
 func (n *node) start() {
 	n.c.t.Helper()
@@ -368,6 +312,8 @@ func (n *node) end() {
 	s := n.chunks
 	n.chunks = nil
 	n.c.mu.Unlock()
+	n.serving.Lock() // whoever reads from it has ended
+	defer n.serving.Unlock()
 	n.c.ok(s.Close())
 	n.c.ok(n.local.Close())
 	n.engine = nil

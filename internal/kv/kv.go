@@ -282,6 +282,9 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 }
 
 func iter(r pebble.Reader, lo, hi []byte) (*Iter, error) {
+	if len(lo) == 0 {
+		lo = nil // the same, but pebble's assertions want no empty key
+	}
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 	if err != nil {
 		return nil, damage(err)
