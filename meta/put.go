@@ -223,7 +223,8 @@ func (c *commit) had(t target, e Entry, attributes Fields) (found id.Revision, e
 			found = v.Revision
 			return false, nil
 		}
-		return n < maxScan, nil
+		// What was here before an entry came by a move is another file's.
+		return n < maxScan && (!v.moved || t.path == t.origin), nil
 	})
 	return found, err
 }

@@ -45,8 +45,7 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 // half of them is tried: one file that does not fit keeps no other from coming.
 func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) error {
 	staged, err := e.exec.Stage(ctx, items)
-	var room *materialize.NoSpaceError
-	if n := len(items) / 2; errors.As(err, &room) && n > 0 {
+	if n := len(items) / 2; diskFull(err) && n > 0 {
 		if err := e.stage(ctx, s, items[:n]); err != nil {
 			return err
 		}
@@ -67,10 +66,7 @@ func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) e
 	defer e.mu.Unlock()
 	results, err := e.exec.Commit(ctx, staged, e.confirm, e.record)
 	e.afterCommit(results)
-	if err != nil {
-		return err
-	}
-	return e.placed()
+	return err
 }
 
 // plan decides on each path and returns items for the executor.
@@ -228,11 +224,6 @@ func (e *Engine) confirm(it *materialize.Item) bool {
 func (e *Engine) record(results []materialize.Result) error {
 	onDisk := time.Now()
 	b := e.o.Local.NewBatch()
-	type placed struct {
-		file uint64
-		f    chunks.File
-	}
-	var add []placed
 	for _, r := range results {
 		if r.State != materialize.Done {
 			continue
@@ -248,11 +239,19 @@ func (e *Engine) record(results []materialize.Result) error {
 		}
 		row := local.Row{Base: r.Version, Entry: r.Want, Stat: r.Stat, Firm: true}
 		if r.Want.Kind == meta.File && r.Want.Size > 0 {
-			if r.MoveFrom != "" && r.Stat.Ino == r.ExpectFrom.Ino && t.from.File != 0 {
+			switch {
+			case r.MoveFrom != "" && r.Stat.Ino == r.ExpectFrom.Ino && t.from.File != 0:
 				row.File, row.Unpacked, row.Firm = t.from.File, t.from.Unpacked, t.from.Firm
-			} else {
-				row.File = e.o.Local.NewFile()
-				add = append(add, placed{row.File, fileOf(r.Want)})
+			case t.had && r.Stat.Ino == t.row.Stat.Ino && t.row.Entry.SameContent(r.Want):
+				row.File, row.Unpacked, row.Firm = t.row.File, t.row.Unpacked, t.row.Firm // other attributes only
+			default:
+				var err error
+				if row, err = e.locate(row); err != nil {
+					return err
+				}
+				if row.File == 0 {
+					e.watch.Requeue(r.Path)
+				}
 			}
 		}
 		var old *local.Row
@@ -260,13 +259,6 @@ func (e *Engine) record(results []materialize.Result) error {
 			old = &t.row
 		}
 		b.Put(e.o.ID, r.Path, row, old)
-	}
-	// Before the rows, which carry them when they are made durable: a row that names
-	// a file without locations would lose the version when the file is replaced.
-	for _, a := range add {
-		if err := e.o.Chunks.AddFile(context.Background(), a.file, a.f); err != nil {
-			return fmt.Errorf("index the chunks of a received file: %w", err)
-		}
 	}
 	if err := b.Commit(true); err != nil {
 		return fmt.Errorf("record %d paths: %w", len(results), err)
@@ -278,6 +270,24 @@ func (e *Engine) record(results []materialize.Result) error {
 		}
 	}
 	return nil
+}
+
+// locate indexes the chunks of a received file under a number of its own, before the
+// row that names it: a row without locations would lose the version when the file is
+// replaced. Where its manifest cannot be read the file is hashed again instead.
+func (e *Engine) locate(row local.Row) (local.Row, error) {
+	n := e.o.Local.NewFile()
+	err := e.o.Chunks.AddFile(context.Background(), n, fileOf(row.Entry))
+	switch {
+	case errors.Is(err, chunks.ErrMissing), errors.Is(err, chunks.ErrCorrupt):
+		e.log.Warn("index the chunks of a received file", "error", err)
+		row.Stat.CTime = 0
+		return row, nil
+	case err != nil:
+		return row, fmt.Errorf("index the chunks of a received file: %w", err)
+	}
+	row.File = n
+	return row, nil
 }
 
 // afterCommit postpones what was not done. mu is held.
@@ -319,14 +329,10 @@ func busyReason(r materialize.Result) string {
 	return "a program has it open for writing"
 }
 
-// stageFailed postpones what could not be staged. A disk that is full all at once
-// halts the folder.
+// stageFailed postpones what could not be staged: for want of room, above all.
 func (e *Engine) stageFailed(ctx context.Context, items []materialize.Item, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
-	}
-	if diskFull(err) {
-		return err
 	}
 	e.log.Error("stage", "files", len(items), "error", err)
 	reason := fmt.Sprintf("cannot be staged: %v", err)

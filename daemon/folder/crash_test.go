@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/materialize"
 	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -199,6 +201,106 @@ func TestGivenBackOnce(t *testing.T) {
 	give("raced and written again")
 	if got := c.head().Revision; got != before+2 {
 		t.Errorf("other bytes: revision %d, want %d", got, before+2)
+	}
+}
+
+// unreadable is a filesystem on which nothing can be said of one path.
+type unreadable struct {
+	vfs.FS
+	path id.Path
+}
+
+func (u unreadable) Lstat(p id.Path) (vfs.Stat, error) {
+	if p == u.path {
+		return vfs.Stat{}, &fs.PathError{Op: "lstat", Path: string(p), Err: fs.ErrPermission}
+	}
+	return u.FS.Lstat(p)
+}
+
+// A path that cannot be looked at after a crash keeps its placement, and no other from
+// being settled.
+func TestSettleAroundAnUnreadablePath(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	a := c.nodes[0]
+	a.write("x", "x")
+	a.write("y", "y")
+	c.settled()
+	version := meta.Base{Revision: 1 << 40, Hash: [8]byte{1}}
+	f, err := a.engine.openFS()
+	c.ok(err)
+	defer f.Close()
+	a.engine.mu.Lock()
+	defer a.engine.mu.Unlock()
+	b := a.local.NewBatch()
+	for _, p := range []id.Path{"x", "y"} {
+		row, _, err := a.local.Get(c.folder, p)
+		c.ok(err)
+		b.Place(c.folder, p, local.Placement{Path: p, Version: version, Want: row.Entry, Ino: row.Stat.Ino, Was: row.Base})
+	}
+	c.ok(b.Commit(true))
+	list, err := a.local.Placements(c.folder)
+	c.ok(err)
+	c.ok(a.engine.settleOn(unreadable{f, "x"}, list, nil))
+	if row, _, err := a.local.Get(c.folder, "y"); err != nil || row.Base != version {
+		t.Errorf("y is not settled: %+v %v", row.Base, err)
+	}
+	if left, err := a.local.Placements(c.folder); err != nil || len(left) != 1 || left[0].Path != "x" {
+		t.Errorf("placements left: %+v %v", left, err)
+	}
+	b = a.local.NewBatch()
+	b.DropPlacement(c.folder, "x")
+	c.ok(b.Commit(true))
+}
+
+// What could not be brought is forgotten, durably, before its stage goes: the next
+// file of the user's may get the stage's inode.
+func TestPlacementOfWhatRacedIsForgotten(t *testing.T) {
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("f", "c1")
+	c.settled()
+	b.set(true, false)
+	a.write("f", "theirs")
+	a.committed()
+	onceAt(t, "materialize/before-exchange", func() { b.write("f", "mine") })
+	frozen := make(chan string, 1)
+	onceAt(t, "folder/placed", func() { frozen <- b.freeze() })
+	b.set(false, false)
+	l, err := local.Open(<-frozen, local.Options{})
+	c.ok(err)
+	if left, err := l.Placements(c.folder); err != nil || len(left) > 0 {
+		t.Errorf("placements after a kill: %+v %v", left, err)
+	}
+	c.ok(l.Close())
+	c.settled()
+	c.inHistory("mine")
+	c.inHistory("theirs")
+}
+
+// Another mode from elsewhere does not make a large file count as packed.
+func TestAttributesKeepTheFilesPlace(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	f, err := os.Create(a.path("big"))
+	c.ok(err)
+	c.ok(f.Truncate(chunks.LocateBytes + 1))
+	c.ok(f.Close())
+	c.settled()
+	a.engine.mu.Lock()
+	was, _, err := a.local.Get(c.folder, "big")
+	c.ok(err)
+	unpacked := was
+	unpacked.Unpacked = true // as if the packer had not come to it
+	batch := a.local.NewBatch()
+	batch.Put(c.folder, "big", unpacked, &was)
+	c.ok(batch.Commit(true))
+	a.engine.mu.Unlock()
+	b.chmod("big", 0o600)
+	c.settled()
+	if now, _, err := a.local.Get(c.folder, "big"); err != nil || !now.Unpacked || now.File != was.File || now.Entry.Mode != 0o600 {
+		t.Errorf("%+v %v, was %+v", now, err, was)
 	}
 }
 

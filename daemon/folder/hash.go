@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/daemon/materialize"
 	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/daemon/trace"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -82,7 +83,7 @@ func (e *Engine) hashOne(ctx context.Context, f vfs.FS, fd *found) error {
 		fd.again = true
 		return nil
 	case errors.Is(err, chunks.ErrBroken), errors.Is(err, chunks.ErrClosed), diskFull(err):
-		return err
+		return err // what concerns the whole store halts the folder, and is tried again
 	case err != nil:
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -120,8 +121,8 @@ func fileOf(e meta.Entry) chunks.File {
 	return chunks.File{Size: e.Size, Content: e.Content, Manifest: e.Manifest}
 }
 
-// diskFull reports that there is no room: a state of the whole folder, not of a path.
-// It halts, says so, and is tried again after a while.
+// diskFull reports that there is no room, or no more of a quota or of inodes.
 func diskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	var room *materialize.NoSpaceError
+	return errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

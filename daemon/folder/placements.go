@@ -5,6 +5,7 @@ import (
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/materialize"
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -35,11 +36,20 @@ func (e *Engine) place(s *snap, coming []local.Placement) error {
 	return b.Commit(true)
 }
 
-// placed forgets what place kept: it is recorded, or will not be done.
-func (e *Engine) placed() error {
+// placed forgets what place kept: materialize.Options.Ended. What was done is
+// recorded. What was not must be forgotten before its stage goes, durably, for the
+// next file that gets the stage's inode is the user's.
+func (e *Engine) placed(results []materialize.Result) error {
 	b := e.o.Local.NewBatch()
-	b.DropPlacements(e.o.ID)
-	return b.Commit(false)
+	sync := false
+	for _, r := range results {
+		b.DropPlacement(e.o.ID, r.Path)
+		sync = sync || r.State != materialize.Done
+	}
+	if err := b.Commit(sync); err != nil {
+		return err
+	}
+	return failpoint.Hit("folder/placed")
 }
 
 // settling gives rows to what a crash left on the disk without one.
@@ -52,8 +62,9 @@ type settling struct {
 	// those were moved.
 	ours  map[id.Path]vfs.Stat
 	taken map[id.Path]bool
-	// carried are paths whose records went along with a directory.
-	carried map[id.Path]bool
+	// carried are paths whose records went along with a directory, unknown those that
+	// cannot be looked at.
+	carried, unknown map[id.Path]bool
 }
 
 // settlePlacements records what was brought to the disk before a crash and not
@@ -73,7 +84,12 @@ func (e *Engine) settlePlacements(kept []materialize.Kept) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	s := &settling{e: e, f: f, kept: make(map[id.Path]id.Path), ours: make(map[id.Path]vfs.Stat), taken: make(map[id.Path]bool), carried: make(map[id.Path]bool)}
+	return e.settleOn(f, list, kept)
+}
+
+// settleOn is settlePlacements on an open root.
+func (e *Engine) settleOn(f vfs.FS, list []local.Placement, kept []materialize.Kept) error {
+	s := &settling{e: e, f: f, kept: make(map[id.Path]id.Path), ours: make(map[id.Path]vfs.Stat), taken: make(map[id.Path]bool), carried: make(map[id.Path]bool), unknown: make(map[id.Path]bool)}
 	for _, k := range kept {
 		s.kept[k.Path] = k.File
 	}
@@ -89,7 +105,11 @@ func (e *Engine) settlePlacements(kept []materialize.Kept) (err error) {
 			return err
 		}
 	}
-	s.rows.DropPlacements(e.o.ID)
+	for _, p := range list {
+		if !s.unknown[p.Path] { // the scan lists those as blocked; the next start asks again
+			s.rows.DropPlacement(e.o.ID, p.Path)
+		}
+	}
 	return s.rows.Commit(true)
 }
 
@@ -114,8 +134,12 @@ func (s *settling) find(p local.Placement) error {
 		return nil
 	}
 	st, err := lstat(s.f, p.Path)
-	if err != nil || st.Ino != p.Ino || !sameKind(st.Kind, p.Want.Kind) {
-		return err
+	if err != nil {
+		s.unknown[p.Path] = true
+		return nil
+	}
+	if st.Ino != p.Ino || !materialize.SameKind(st.Kind, p.Want.Kind) {
+		return nil
 	}
 	s.ours[p.Path] = st
 	if p.From == "" {
@@ -129,7 +153,7 @@ func (s *settling) find(p local.Placement) error {
 	err = s.e.o.Local.Below(s.e.o.ID, p.From, func(q id.Path, r local.Row) error {
 		to := q.Rebase(p.From, p.Path)
 		if st, err := lstat(s.f, to); err != nil || st.Kind != r.Stat.Kind || st.Ino != r.Stat.Ino {
-			return err
+			return nil // it is not there, or cannot be looked at
 		}
 		s.e.moveRow(b, q, to, r, r.Base)
 		s.carried[to] = true
@@ -157,8 +181,12 @@ func (s *settling) settle(p local.Placement) error {
 	}
 	st, ours := s.ours[p.Path]
 	if p.Want.Kind == meta.Absent {
-		if now, err := lstat(s.f, p.Path); err != nil || now.Kind != vfs.Absent || !had {
-			return err
+		now, err := lstat(s.f, p.Path)
+		if err != nil {
+			s.unknown[p.Path] = true
+		}
+		if err != nil || now.Kind != vfs.Absent || !had {
+			return nil
 		}
 		s.displaced(p.Path, row)
 		s.rows.Delete(s.e.o.ID, p.Path, row)
@@ -211,8 +239,4 @@ func (s *settling) displaced(p id.Path, row local.Row) {
 	if k, ok := s.kept[p]; ok {
 		s.rows.Kept(s.e.o.ID, k, row.File)
 	}
-}
-
-func sameKind(v vfs.Kind, m meta.Kind) bool {
-	return v == vfs.File && m == meta.File || v == vfs.Dir && m == meta.Dir || v == vfs.Symlink && m == meta.Symlink
 }

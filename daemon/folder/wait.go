@@ -271,17 +271,21 @@ func (e *Engine) Progress() (head meta.Commit, onDisk id.Revision, err error) {
 	return head, e.st.onDisk, err
 }
 
-// Lacking returns how many paths of the revision on the disk are not there, for
-// reasons that time alone will not mend.
-func (e *Engine) Lacking() (n int) {
+// Lacking returns how many paths are not on the disk for reasons that time alone will
+// not mend: blocked ones, with which a revision counts as on the disk, and others that
+// keep it from counting so.
+func (e *Engine) Lacking() (blocked, keeping int) {
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
 	for _, d := range e.st.later {
-		if d.blocked != "" {
-			n++
+		switch {
+		case d.lacking:
+			keeping++
+		case d.blocked != "":
+			blocked++
 		}
 	}
-	return n
+	return blocked, keeping
 }
 
 // Info returns what status shows. It does not wait for the engine's work.

@@ -107,11 +107,9 @@ func (b *Batch) setFile(f id.Folder, p id.Path, file uint64) {
 // Place keeps what is about to be brought to a path.
 func (b *Batch) Place(f id.Folder, p id.Path, pl Placement) { b.b.Set(placeKey(f, p), pl.encode()) }
 
-// DropPlacements forgets what was to be brought: it is recorded, or was not done.
-func (b *Batch) DropPlacements(f id.Folder) {
-	prefix := folderKey(keyPlace, f)
-	b.b.DeleteRange(prefix, kv.PrefixEnd(prefix))
-}
+// DropPlacement forgets what was to be brought to a path: it is recorded, or was not
+// done.
+func (b *Batch) DropPlacement(f id.Folder, p id.Path) { b.b.Delete(placeKey(f, p)) }
 
 // Committed keeps, for a folder, a log index that is committed. See DB.Committed.
 func (b *Batch) Committed(f id.Folder, n uint64) {
@@ -143,6 +141,7 @@ func (b *Batch) DropFolder(f id.Folder) {
 		prefix := folderKey(kind, f)
 		b.b.DeleteRange(prefix, kv.PrefixEnd(prefix))
 	}
+	b.b.Delete(committedKey(f))
 }
 
 // Empty reports whether nothing was written.

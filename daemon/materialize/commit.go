@@ -87,6 +87,11 @@ func (x *Executor) Commit(ctx context.Context, s *Staged, confirm func(*Item) bo
 		}
 		from = to
 	}
+	if x.opts.Ended != nil {
+		if err := x.opts.Ended(c.res); err != nil {
+			return c.res, fmt.Errorf("materialize: %w", err)
+		}
+	}
 	return c.res, nil
 }
 
@@ -272,7 +277,7 @@ func (c *commit) runBatch(from, to int, record func([]Result) error) error {
 
 // intents lists what the steps are about to do. They are needed unless all steps
 // only create what was not there, or remove empty directories: then a crash
-// leaves either nothing or the whole, which the scan recognises by its content.
+// leaves either nothing or the whole, and there is nothing to finish or undo.
 func (c *commit) intents(from, to int) (list []intent, needed bool) {
 	p := c.s.plan
 	for n := from; n < to; n++ {

@@ -165,8 +165,12 @@ type Options struct {
 	// and before any stage is removed, with what lies in kept: the moment to record
 	// what the crash kept from being recorded. nil: not wanted.
 	Settle func([]Kept) error
-	Log    *slog.Logger     // nil: discarded
-	Now    func() time.Time // nil: time.Now
+	// Ended is called by Commit with all results, once what was done is recorded and
+	// before the stages that were not used are removed. nil: not wanted. An error is
+	// Commit's.
+	Ended func([]Result) error
+	Log   *slog.Logger     // nil: discarded
+	Now   func() time.Time // nil: time.Now
 	// Reserve is the space in bytes that staging leaves free, or a tenth of what is
 	// free where that is less. 0: 64 MiB.
 	Reserve uint64

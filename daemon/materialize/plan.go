@@ -143,7 +143,7 @@ func (p *planner) claims() {
 			continue
 		}
 		j, ok := p.byPath[it.MoveFrom]
-		if !ok || !sameKind(it.ExpectFrom.Kind, it.Want.Kind) || p.items[j].Expect.Kind != it.ExpectFrom.Kind {
+		if !ok || !SameKind(it.ExpectFrom.Kind, it.Want.Kind) || p.items[j].Expect.Kind != it.ExpectFrom.Kind {
 			continue
 		}
 		src := &p.items[j]
@@ -295,12 +295,6 @@ func (p *planner) build() {
 	}
 }
 
-// takes reports that item i's MoveFrom is taken by it.
-func (p *planner) takes(i int) bool {
-	c, ok := p.claim[p.items[i].MoveFrom]
-	return ok && c == i
-}
-
 func (p *planner) move(i int) {
 	it := &p.items[i]
 	if p.direct(i) {
@@ -382,7 +376,8 @@ func writable(mode uint32) bool { return mode&0o300 == 0o300 }
 // attrsAre reports that a file with stat s needs no change of mode or mtime.
 func attrsAre(s vfs.Stat, e meta.Entry) bool { return s.Mode == e.Mode && s.MTime == e.MTime }
 
-func sameKind(v vfs.Kind, m meta.Kind) bool {
+// SameKind reports that an entry of kind m is a v on the disk.
+func SameKind(v vfs.Kind, m meta.Kind) bool {
 	return v == vfs.File && m == meta.File || v == vfs.Dir && m == meta.Dir || v == vfs.Symlink && m == meta.Symlink
 }
 

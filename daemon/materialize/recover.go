@@ -19,8 +19,8 @@ import (
 // Stages are removed, but for those of big files.
 //
 // What it leaves is one of: the old version, the new version, or the user's own
-// file at each path. A path that holds the new version without being recorded is
-// recognised by its content.
+// file at each path. Which versions are there without being recorded is for
+// Options.Settle to find out.
 func (x *Executor) Recover(ctx context.Context) (err error) {
 	fsys, err := x.open()
 	if err != nil {
@@ -44,6 +44,9 @@ func (x *Executor) Recover(ctx context.Context) (err error) {
 	}
 	if err := x.takeUpKept(fsys); err != nil {
 		return fmt.Errorf("recover: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err // some intents were left for the next start: nothing is settled yet
 	}
 	if err := x.settle(); err != nil {
 		return fmt.Errorf("recover: %w", err)

@@ -39,8 +39,13 @@ func (s *Staged) Sources() []Source {
 // takesFrom reports that item i's MoveFrom is taken by it, itself and not with a
 // directory above.
 func (p *plan) takesFrom(i int) bool {
+	return p.takes(i) && !p.roles[i].carried
+}
+
+// takes reports that item i's MoveFrom is taken by it.
+func (p *plan) takes(i int) bool {
 	c, ok := p.claim[p.items[i].MoveFrom]
-	return ok && c == i && !p.roles[i].carried
+	return ok && c == i
 }
 
 // carriedFrom is the source of what a directory above brings along.

@@ -279,6 +279,23 @@ func TestWritesBeforeAndAfterTheExchange(t *testing.T) {
 	}
 }
 
+// TestNothingIsSettledHalfWay: a Recover that is stopped leaves the rest for the next.
+func TestNothingIsSettledHalfWay(t *testing.T) {
+	w, s := one(t)
+	failpoint.Set("materialize/before-record", func() error { return errors.New("killed") })
+	_, err := w.x.Commit(context.Background(), s, nil, nil)
+	failpoint.Reset()
+	if err == nil {
+		t.Fatal("not killed")
+	}
+	w.x.opts.Settle = func([]Kept) error { t.Error("settled, with intents left"); return nil }
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := w.x.Recover(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the context's error", err)
+	}
+}
+
 // TestNoRoomForIntents: on a full disk an item fails, and the folder goes on.
 func TestNoRoomForIntents(t *testing.T) {
 	t.Parallel()

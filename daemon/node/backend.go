@@ -137,9 +137,14 @@ func (a admit) readdress(ctx context.Context, node id.Node, address string) erro
 	if now, ok := a.n.members.Address(node); ok && now == address {
 		return nil
 	}
-	_, err := a.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: node, Address: address}})
-	if err != nil {
+	out, err := a.n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: node, Address: address}})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded): // it is a member, and the same command finishes it
+		return fmt.Errorf("%w: %w", join.ErrUndecided, err)
+	case err != nil:
 		return err
+	case out.Kind == meta.Refused:
+		return fmt.Errorf("tell the cluster the node's address: %s", out.Reason)
 	}
 	return a.n.members.refresh()
 }

@@ -121,7 +121,7 @@ func (fs *folders) keep(ctx context.Context, r *running) {
 				return
 			case <-time.After(pause):
 			}
-			if folder.CheckRoot(r.root, r.id) == nil {
+			if folder.CheckRoot(r.root, r.id) == nil && fs.n.home.room() == nil {
 				break
 			}
 		}
@@ -223,7 +223,9 @@ func (fs *folders) states() []peers.FolderState {
 		if err != nil {
 			fs.n.log.Warn("read a folder's head for the heartbeat", "folder", f, "error", err)
 		}
-		out = append(out, peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk, Blocked: e.Lacking()})
+		st := peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk}
+		st.Blocked, st.Lacking = e.Lacking()
+		out = append(out, st)
 	}
 	return out
 }

@@ -86,8 +86,11 @@ func (h home) own() error {
 	}
 	for _, n := range names {
 		switch h.path(n.Name()) {
-		case h.identity(), h.config(), h.lockFile(), h.meta(), h.raft(), h.local(), h.packs():
+		case h.identity(), h.config(), h.lockFile(), h.meta(), h.raft(), h.local(), h.packs(), h.path("lost+found"):
 		default:
+			if atomicfile.IsTemp(n.Name()) {
+				continue // of an attempt that was cut short
+			}
 			return fmt.Errorf("%s holds other things (%q): choose an empty or a new directory with --home", h, n.Name())
 		}
 	}

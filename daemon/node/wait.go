@@ -90,7 +90,7 @@ func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, n
 			h, heard := s.n.peers.Last(m)
 			there, blocked := reached(h, f, rev)
 			switch {
-			case !heard || !there:
+			case !heard || !there && blocked == 0:
 				next, behind = append(next, m), append(behind, name)
 			case blocked > 0:
 				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s %d of its paths cannot be brought to the disk", s.folderName(f), name, blocked).
@@ -152,12 +152,15 @@ func (s service) waitError(f id.Folder, e *folder.Engine, err error) error {
 }
 
 // reached reports whether a member has said that a revision is on its disk, but
-// for so many blocked paths. A member that does not keep the folder is not waited
-// for.
+// for so many blocked paths, or that so many keep it from there. A member that does
+// not keep the folder is not waited for.
 func reached(h peers.Heartbeat, f id.Folder, rev id.Revision) (ok bool, blocked int) {
 	for _, st := range h.Folders {
 		if st.Folder == f {
-			return st.Applied >= rev, st.Blocked
+			if st.Applied >= rev {
+				return true, st.Blocked
+			}
+			return false, st.Lacking
 		}
 	}
 	return true, 0

@@ -46,6 +46,9 @@ type FolderState struct {
 	// Blocked counts the paths of Applied that are not on the disk because of what
 	// time cannot mend. Older versions do not send it.
 	Blocked int `json:"blocked,omitempty"`
+	// Lacking counts the paths that keep Applied behind until somebody does something
+	// there: for want of space.
+	Lacking int `json:"lacking,omitempty"`
 }
 
 // Kick makes this node's next heartbeats go out now, because its state changed

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Write makes data the content of the file at path, with permission bits perm
@@ -82,6 +83,12 @@ func Clean(path string) error {
 
 // tempPrefix begins the names of path's temporary files; digits follow.
 func tempPrefix(path string) string { return "." + filepath.Base(path) + ".tmp-" }
+
+// IsTemp reports whether a file of this name is what a Write that was cut short left.
+func IsTemp(name string) bool {
+	i := strings.LastIndex(name, ".tmp-")
+	return i > 0 && name[0] == '.' && digits(name[i+len(".tmp-"):])
+}
 
 func digits(s string) bool {
 	for _, c := range []byte(s) {
