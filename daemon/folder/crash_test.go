@@ -263,7 +263,10 @@ func TestPlacementOfWhatRacedIsForgotten(t *testing.T) {
 	b.set(true, false)
 	a.write("f", "theirs")
 	a.committed()
-	onceAt(t, "materialize/before-exchange", func() { b.write("f", "mine") })
+	onceAt(t, "materialize/before-exchange", func() {
+		b.write("t", "mine")
+		b.rename("t", "f") // opening f itself would wait for the lease
+	})
 	frozen := make(chan string, 1)
 	onceAt(t, "folder/placed", func() { frozen <- b.freeze() })
 	b.set(false, false)
