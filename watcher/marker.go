@@ -57,6 +57,9 @@ func CheckOpened(f vfs.FS, folder id.Folder) error {
 // rootError is ErrRootMissing where err says that something is not there; other
 // errors, such as of a failing disk, say so themselves and halt the folder too.
 func rootError(err error) error {
+	if errors.Is(err, ErrRootMissing) {
+		return err // it says so already
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrEscape) || errors.Is(err, vfs.ErrMount) {
 		return fmt.Errorf("%w: %w", ErrRootMissing, err)
 	}

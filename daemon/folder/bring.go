@@ -73,6 +73,7 @@ func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) e
 func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.Item, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	clear(s.whole)
 	b := e.o.Local.NewBatch()
 	defer func() {
 		if b != nil {
@@ -204,7 +205,13 @@ func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item,
 			return it, err
 		}
 		st, serr := f.Lstat(from)
-		if had && old.Entry.Kind == meta.Absent && serr == nil && row.Stat.Same(st) && row.Entry.SameContent(c.head.Entry) && e.pendingSeq(from) == 0 {
+		ok := had && old.Entry.Kind == meta.Absent && serr == nil && row.Stat.Same(st) && row.Entry.SameContent(c.head.Entry) && e.pendingSeq(from) == 0
+		if ok && c.head.Entry.Kind == meta.Dir {
+			if ok, err = s.untouched(f, from); err != nil {
+				return it, err
+			}
+		}
+		if ok {
 			it.MoveFrom, it.ExpectFrom, t.from = from, st, row
 		}
 	}
@@ -212,12 +219,53 @@ func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item,
 	return it, nil
 }
 
+// untouched reports that nothing below dir is under way, and that what is recorded
+// there is on the disk as it was. Otherwise the directory must not be renamed whole:
+// what the user changed in it would be carried along, and missing at its old path,
+// where its record is, it would look like deleted there. The answer is remembered,
+// for what is below. mu is held.
+func (s *snap) untouched(f vfs.FS, dir id.Path) (bool, error) {
+	e := s.e
+	for d := dir; d != ""; d = d.Dir() {
+		if s.whole[d] {
+			return true, nil
+		}
+	}
+	if e.pendingBelow(dir) {
+		return false, nil
+	}
+	err := e.o.Local.Below(e.o.ID, dir, func(p id.Path, r local.Row) error {
+		if st, err := lstat(f, p); err != nil || !st.Same(r.Stat) {
+			return errStop
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		return false, nil
+	}
+	s.whole[dir] = err == nil
+	return err == nil, err
+}
+
+// pendingBelow reports whether an own change below dir is under way. mu is held.
+func (e *Engine) pendingBelow(dir id.Path) bool {
+	for p := range e.pending {
+		if p.Below(dir) {
+			return true
+		}
+	}
+	return false
+}
+
 // confirm is asked under mu, right before an item is moved into place: nothing
 // may have been proposed or recorded of the path since it was planned.
 func (e *Engine) confirm(it *materialize.Item) bool {
 	t := it.Tag.(tag)
 	row, had, err := e.o.Local.Get(e.o.ID, it.Path)
-	return err == nil && had == t.had && row == t.row && e.pendingSeq(it.Path) == 0
+	if err != nil || had != t.had || row != t.row || e.pendingSeq(it.Path) != 0 {
+		return false
+	}
+	return it.MoveFrom == "" || e.pendingSeq(it.MoveFrom) == 0 && !(it.Want.Kind == meta.Dir && e.pendingBelow(it.MoveFrom))
 }
 
 // record keeps what the executor has done. mu is held.

@@ -19,6 +19,8 @@ type snap struct {
 	// index is that of the newest log entry that the view shows.
 	index uint64
 	held  map[meta.Base]bool
+	// whole are directories of which untouched has said yes, in the page that is planned.
+	whole map[id.Path]bool
 }
 
 // snap returns a view; the caller closes it.
@@ -32,7 +34,7 @@ func (e *Engine) snap() (*snap, error) {
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
-	return &snap{e: e, view: v, head: head, index: index, held: make(map[meta.Base]bool)}, nil
+	return &snap{e: e, view: v, head: head, index: index, held: make(map[meta.Base]bool), whole: make(map[id.Path]bool)}, nil
 }
 
 func (s *snap) Close() { _ = s.view.Close() }
@@ -146,11 +148,12 @@ func lstat(f vfs.FS, p id.Path) (vfs.Stat, error) {
 	return st, err
 }
 
-// covered reports whether the base of the newest revision that was brought to
-// the disk names what the user saw of every path within dir: then one change can
-// stand for the whole subtree. mu is held.
+// covered reports whether the newest revision that the whole disk was equal with
+// names what the user saw of every path within dir: then one change can stand for the
+// whole subtree. What came after it, and is not here, the state machine takes for
+// unseen. mu is held.
 func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
-	if e.seen.Revision == 0 || e.st.deferredWithin(dir) {
+	if e.sure.Revision == 0 || e.st.blockedWithin(dir) {
 		return false, nil
 	}
 	for p := range e.pending {
@@ -161,7 +164,7 @@ func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
 	if e.pendingSeq(dir) != 0 {
 		return false, nil
 	}
-	if ok, err := s.holds(e.seen.Base()); err != nil || !ok {
+	if ok, err := s.holds(e.sure.Base()); err != nil || !ok {
 		return false, err
 	}
 	ok := true
@@ -170,7 +173,7 @@ func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
 		if err != nil {
 			return err
 		}
-		if r.Base.Own != 0 || !held || r.Base.Revision > e.seen.Revision {
+		if r.Base.Own != 0 || !held || r.Base.Revision > e.sure.Revision {
 			ok = false
 			return errStop
 		}

@@ -1,7 +1,6 @@
 package folder
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -26,25 +25,18 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 		return err
 	}
 	if !whole || c.Action != reconcile.Propose || p.touches(path) {
-		if err := e.deleteBelow(s, p, path); err != nil {
-			return err
-		}
-		lacked, err := e.lackedBelow(s, path, p.handled)
+		stays, err := e.deleteBelow(s, p, path)
 		if err != nil {
 			return err
 		}
-		if lacked {
-			// Something below it never was on this disk, so the user cannot have
-			// meant to delete that: the directory comes back for it.
-			e.dropRow(p.rows, path, c.row)
-			e.st.postpone(path, postponed{why: "follow"})
-			e.lookAgain()
+		if stays {
+			e.comesBack(p, path, c.row)
 			return nil
 		}
 		return e.deleteOne(p, path, c)
 	}
 	ch := c.Change
-	ch.Base = e.seen.Base()
+	ch.Base = e.sure.Base()
 	p.changes.deletes = append(p.changes.deletes, ch)
 	p.handled[path] = true
 	err = e.o.Local.Below(e.o.ID, path, func(q id.Path, r local.Row) error {
@@ -56,27 +48,37 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 	return err
 }
 
-// lackedBelow also asks the head while the whole disk was not compared with any
-// revision: what is still to be brought is not postponed yet. mu is held.
-func (e *Engine) lackedBelow(s *snap, dir id.Path, gone map[id.Path]bool) (bool, error) {
-	if e.st.lackedBelow(dir, gone) || e.seen.Revision != 0 {
-		return e.st.lackedBelow(dir, gone), nil
+// comesBack is for a directory that the user removed while something below it never
+// was on this disk: he cannot have meant to delete that, and it comes back for it.
+// mu is held.
+func (e *Engine) comesBack(p *proposal, dir id.Path, row local.Row) {
+	e.dropRow(p.rows, dir, row)
+	e.st.postpone(dir, postponed{why: "follow"})
+	e.lookAgain()
+}
+
+// staying returns the directories, from dir down, that hold something which this disk
+// lacks at the head: paths, or versions of them, that were not brought yet, or cannot
+// be read. gone are paths that the proposal deletes or moves already. mu is held.
+func (e *Engine) staying(s *snap, dir id.Path, gone map[id.Path]bool) (map[id.Path]bool, error) {
+	stay := make(map[id.Path]bool)
+	mark := func(p id.Path) {
+		for d := p.Dir(); d.Within(dir) && !stay[d]; d = d.Dir() {
+			stay[d] = true
+		}
 	}
-	lacked := false
+	e.st.lackedBelow(dir, gone, mark)
 	err := s.view.Tree(e.o.ID, dir, s.head.Revision, func(v meta.Version) error {
 		if !v.Path.Below(dir) || gone[v.Path] || e.pendingSeq(v.Path) != 0 {
 			return nil
 		}
-		_, had, err := e.o.Local.Get(e.o.ID, v.Path)
-		if err == nil && !had {
-			lacked, err = true, errStop
+		row, had, err := e.o.Local.Get(e.o.ID, v.Path)
+		if err == nil && (!had || row.Base.Own == 0 && row.Base.Revision < v.Revision) {
+			mark(v.Path)
 		}
 		return err
 	})
-	if errors.Is(err, errStop) {
-		err = nil
-	}
-	return lacked, err
+	return stay, err
 }
 
 // touches reports whether the proposal moves something out of dir.
@@ -85,17 +87,22 @@ func (p *proposal) touches(dir id.Path) bool {
 }
 
 // deleteBelow proposes the deletion of every recorded path below dir, deepest
-// first. mu is held.
-func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) error {
+// first, but for directories that stay. It reports whether dir itself is to stay.
+// mu is held.
+func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) (stays bool, err error) {
+	stay, err := e.staying(s, dir, p.handled)
+	if err != nil {
+		return false, err
+	}
 	var paths []id.Path
-	err := e.o.Local.Below(e.o.ID, dir, func(q id.Path, _ local.Row) error {
+	err = e.o.Local.Below(e.o.ID, dir, func(q id.Path, _ local.Row) error {
 		if !p.handled[q] {
 			paths = append(paths, q)
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	slices.SortFunc(paths, func(a, b id.Path) int {
 		if d := b.Depth() - a.Depth(); d != 0 {
@@ -106,13 +113,17 @@ func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) error {
 	for _, q := range paths {
 		c, err := e.decide(s, q, reconcile.Disk{})
 		if err != nil {
-			return err
+			return false, err
+		}
+		if stay[q] {
+			e.comesBack(p, q, c.row)
+			continue
 		}
 		if err := e.deleteOne(p, q, c); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return stay[dir], nil
 }
 
 // deleteOne carries a decision on one absent path into the proposal.

@@ -83,6 +83,9 @@ type Engine struct {
 	refusals int
 	// seen is the newest revision that was compared with the whole disk. Guarded by mu.
 	seen meta.Commit
+	// sure is the newest revision with which the whole disk was equal, nothing being
+	// postponed: what the user saw of every path. Guarded by mu.
+	sure meta.Commit
 	// compareAll asks for a comparison of the whole head. Guarded by mu.
 	compareAll bool
 

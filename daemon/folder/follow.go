@@ -223,6 +223,9 @@ func (e *Engine) measure(s *snap, paths []id.Path) error {
 func (e *Engine) nowSeen(head meta.Commit) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.st.nothingLater() {
+		e.sure = head
+	}
 	if e.seen.Revision == head.Revision && e.seen.Hash == head.Hash {
 		e.tellMoved(head)
 		return nil

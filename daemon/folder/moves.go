@@ -97,7 +97,7 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 	tx := e.o.Lane.Begin()
 	defer tx.Abort()
 	p := &proposal{tx: tx, rows: e.o.Local.NewBatch()}
-	p.changes.moves = []meta.Change{{Op: meta.OpMove, Path: fd.path, From: from, Base: e.seen.Base()}}
+	p.changes.moves = []meta.Change{{Op: meta.OpMove, Path: fd.path, From: from, Base: e.sure.Base()}}
 	own := meta.Base{Own: tx.Sequence()}
 	err = e.o.Local.Below(e.o.ID, from, func(q id.Path, r local.Row) error {
 		to := q.Rebase(from, fd.path)

@@ -91,6 +91,11 @@ func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.O
 	for _, c := range changes {
 		e.trace.Mark(c.Path, trace.Outcome)
 		if c.Op == meta.OpDelete {
+			if len(out.Changes) > 0 {
+				// What survived of a directory has its directories too, and none of them is
+				// named here.
+				e.compareAll = true
+			}
 			continue
 		}
 		row, ok, err := e.o.Local.Get(e.o.ID, c.Path)

@@ -217,14 +217,17 @@ func (s *state) oldestLineage(named func(id.Path, id.Sequence) bool) (low id.Seq
 	return low
 }
 
-func (s *state) deferredWithin(dir id.Path) bool {
+// nothingLater reports that no path is postponed.
+func (s *state) nothingLater() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.later {
-		if p.Within(dir) {
-			return true
-		}
-	}
+	return len(s.later) == 0
+}
+
+// blockedWithin reports whether a local path within dir cannot be read.
+func (s *state) blockedWithin(dir id.Path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for p := range s.blocked {
 		if p.Within(dir) {
 			return true
@@ -233,23 +236,22 @@ func (s *state) deferredWithin(dir id.Path) bool {
 	return false
 }
 
-// lackedBelow reports whether something below dir never came to this disk, or
-// cannot be read. What waits for an own outcome was there, and so was what is in
-// gone: its record says so.
-func (s *state) lackedBelow(dir id.Path, gone map[id.Path]bool) bool {
+// lackedBelow calls mark with what below dir never came to this disk, or cannot be
+// read. What waits for an own outcome was there, and so was what is in gone: its
+// record says so.
+func (s *state) lackedBelow(dir id.Path, gone map[id.Path]bool, mark func(id.Path)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p, d := range s.later {
 		if d.why != whyOutcome && p.Below(dir) && !gone[p] {
-			return true
+			mark(p)
 		}
 	}
 	for p := range s.blocked {
 		if p.Below(dir) {
-			return true
+			mark(p)
 		}
 	}
-	return false
 }
 
 // due adds the postponed paths whose time has come.

@@ -222,7 +222,7 @@ func (e *Engine) send(p *proposal, all []*found) error {
 	}
 	cmd := meta.CommitCmd{
 		Folder: e.o.ID, Origin: meta.OriginEdit, Changes: changes,
-		Acked: e.acked(p.tx.Sequence()), Seen: e.seen.Base(),
+		Acked: e.acked(p.tx.Sequence()), Seen: e.sure.Base(),
 	}
 	rows := p.rows
 	p.rows = nil
@@ -278,14 +278,11 @@ func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 	}
 	if now.Kind != vfs.Dir && c.had && c.row.Stat.Kind == vfs.Dir {
 		// Something else took a directory's place: what was below it is gone.
-		if err := e.deleteBelow(s, p, fd.path); err != nil {
-			return err
-		}
-		lacked, err := e.lackedBelow(s, fd.path, p.handled)
+		stays, err := e.deleteBelow(s, p, fd.path)
 		if err != nil {
 			return err
 		}
-		if lacked { // but not what never was on this disk: it clashes
+		if stays { // but not what never was on this disk: it clashes
 			c.Change.Base = meta.Base{}
 		}
 	}

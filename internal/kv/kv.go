@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -45,6 +46,18 @@ type Options struct {
 	Fatal func(error)
 }
 
+// background is told that a flush or a compaction failed, which pebble tries again at
+// once and without end. Where the disk is full or failing that cannot help.
+func (o Options) background(err error) {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS} {
+		if errors.Is(err, e) && o.Fatal != nil {
+			o.Fatal(fmt.Errorf("key-value store: %w", err))
+			select {}
+		}
+	}
+	logger{l: o.Log}.Errorf("background error: %v", err)
+}
+
 // DB is one open store.
 type DB struct {
 	p     *pebble.DB
@@ -70,9 +83,10 @@ func Open(dir string, o Options) (*DB, error) {
 		MaxOpenFiles:       256,
 		// By default pebble calls Fatalf, though who reads gets the error too and knows
 		// better what must stop.
-		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
-			logger{l: o.Log}.Errorf("%v", i)
-		}},
+		EventListener: &pebble.EventListener{
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { logger{l: o.Log}.Errorf("%v", i) },
+			BackgroundError: o.background,
+		},
 	}
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	po.Levels[0].BlockSize = 16 << 10
