@@ -152,9 +152,6 @@ func (w *world) from(n id.Node, seen Base, changes ...Change) Outcome {
 	return w.must(w.do(n, CommitCmd{Folder: w.folder, Origin: OriginEdit, Changes: changes, Seen: seen}))
 }
 
-// last is own(the newest proposal of n).
-func (w *world) last(n id.Node) Base { return own(w.seqs[n][w.folder]) }
-
 // head is the base of the newest revision.
 func (w *world) head() Base {
 	w.t.Helper()
