@@ -117,3 +117,25 @@ func TestUnmount(t *testing.T) {
 		t.Errorf("Flush: %v", err)
 	}
 }
+
+// What is unmounted before the table is first polled is told too.
+func TestMountsOpenedBefore(t *testing.T) {
+	if os.Getenv("LOCKSTEP_LONG") == "" || os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs LOCKSTEP_LONG=1 and root, for it mounts")
+	}
+	root := t.TempDir()
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	m, err := openMounts(root)
+	if err := errors.Join(err, unix.Unmount(root, 0)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	told := false
+	err = m.watch(ctx, func() { told = true; cancel() })
+	if err != nil || !told {
+		t.Errorf("the unmount was told: %v, error %v", told, err)
+	}
+}

@@ -79,17 +79,12 @@ func (l *loop) run(ctx context.Context) error {
 		l.pool.stop()
 		l.readers.Wait()
 	}()
+	mctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.watchMounts(mctx) // before the root is checked, so that its end is noticed
 	if err := checkRoot(l.w.o.FS, l.w.o.Folder); err != nil {
 		return err
 	}
-	mctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	l.readers.Go(func() {
-		err := watchMounts(mctx, l.w.o.Root, func() { l.w.in.call((*loop).remounted) })
-		if err != nil { // the timed scans see it, later
-			l.w.log.Warn("mounts are not watched", "error", err)
-		}
-	})
 	l.openEvents()
 	l.scanAll(nil)
 	timer := time.NewTimer(0)
@@ -118,6 +113,24 @@ func (l *loop) run(ctx context.Context) error {
 			l.out, l.offered, l.retry = l.offered, nil, time.Second
 		}
 	}
+}
+
+// watchMounts has the loop told of each filesystem that is mounted or unmounted
+// around the folder from now on, until ctx ends.
+func (l *loop) watchMounts(ctx context.Context) {
+	unwatched := func(err error) { // the timed scans see it, later
+		l.w.log.Warn("mounts are not watched", "error", err)
+	}
+	mounts, err := openMounts(l.w.o.Root)
+	if err != nil {
+		unwatched(err)
+		return
+	}
+	l.readers.Go(func() {
+		if err := mounts.watch(ctx, func() { l.w.in.call((*loop).remounted) }); err != nil {
+			unwatched(err)
+		}
+	})
 }
 
 // round does what there is to do now.

@@ -17,18 +17,39 @@ import (
 // mountTable is a file that is ready with POLLPRI when a mount came or went.
 const mountTable = "/proc/self/mountinfo"
 
-// watchMounts calls changed whenever a filesystem is mounted or unmounted at, above
-// or below root, until ctx ends. Unmounting makes no event that the library passes
-// on. It costs nothing while nothing is mounted.
-func watchMounts(ctx context.Context, root string, changed func()) error {
+// mountWatch tells of filesystems that are mounted or unmounted at, above or below a
+// root. Unmounting makes no event that the library passes on.
+type mountWatch struct {
+	table *os.File
+	root  string
+	last  string // the mounts that matter, when last read
+}
+
+// openMounts reads the mounts around root as they are now: watch tells of each
+// change since, so a root that was checked after openMounts cannot go unnoticed.
+func openMounts(root string) (*mountWatch, error) {
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real
 	}
-	f, err := os.Open(mountTable)
+	// Not os.Open: it has the runtime poll the file too, and the kernel tells each
+	// change to one poll only.
+	fd, err := unix.Open(mountTable, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("watch mounts: %w", err)
+		return nil, fmt.Errorf("watch mounts: open %s: %w", mountTable, err)
 	}
-	defer f.Close()
+	f := os.NewFile(uintptr(fd), mountTable)
+	last, err := mountsAround(f, root)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &mountWatch{table: f, root: root, last: last}, nil
+}
+
+// watch calls changed for each change until ctx ends, and closes m. It costs
+// nothing while nothing is mounted.
+func (m *mountWatch) watch(ctx context.Context, changed func()) error {
+	defer m.table.Close()
 	r, w, err := os.Pipe() // wakes the poll when ctx ends
 	if err != nil {
 		return fmt.Errorf("watch mounts: %w", err)
@@ -37,22 +58,18 @@ func watchMounts(ctx context.Context, root string, changed func()) error {
 	defer w.Close()
 	defer context.AfterFunc(ctx, func() { w.Write([]byte{0}) })()
 	rfd := int32(r.Fd())
-	last, err := mountsAround(f, root)
-	if err != nil {
-		return err
-	}
 	for ctx.Err() == nil {
-		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}, {Fd: rfd, Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("watch mounts: %w", err)
-		}
-		now, err := mountsAround(f, root)
+		now, err := mountsAround(m.table, m.root)
 		if err != nil {
 			return err
 		}
-		if now != last {
-			last = now
+		if now != m.last {
+			m.last = now
 			changed()
+		}
+		fds := []unix.PollFd{{Fd: int32(m.table.Fd()), Events: unix.POLLPRI}, {Fd: rfd, Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("watch mounts: %w", err)
 		}
 	}
 	return nil
