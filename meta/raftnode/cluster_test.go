@@ -68,6 +68,8 @@ type host struct {
 	id  id.Node
 	fs  *vfs.MemFS
 	log memLog
+	// wrapped is what raft's state is kept through, for tests that make it fail; nil is fs.
+	wrapped vfs.FS
 
 	store *store.Store
 	m     *fakeMachine  // or
@@ -146,6 +148,9 @@ func (c *cluster) open(h *host) error {
 		Dir: "home/raft", Self: h.id, Store: st, Transport: trans, Bootstrap: h == c.hosts[0], Committed: h.committed,
 		Online: c.online, Timings: c.tim, Log: testLog(),
 		fs: h.fs, logs: func() (logBackend, error) { return h.log, nil },
+	}
+	if h.wrapped != nil {
+		o.fs = h.wrapped
 	}
 	var m *fakeMachine
 	if c.real {

@@ -300,11 +300,11 @@ func (f *noCheckpoints) RemoveAll(name string) error {
 func TestSnapshotsThatFailBackOff(t *testing.T) {
 	bubble(t, 1, Timings{MinTrailing: 1, TrailingBytes: 1, SnapshotBytes: 1 << 10}, func(t *testing.T, c *cluster) {
 		h := c.hosts[0]
+		fs := &noCheckpoints{FS: h.fs}
+		fs.on.Store(true)
+		h.wrapped = fs
 		c.start(h)
 		a := c.author(1)
-		fs := &noCheckpoints{FS: h.node.fsm.fs}
-		fs.on.Store(true)
-		h.node.fsm.fs = fs
 		for range 50 {
 			c.propose(a, textBody(big(200), 1))
 			time.Sleep(10 * time.Millisecond)
