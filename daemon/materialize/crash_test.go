@@ -277,3 +277,30 @@ func TestErrorAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// TestCrashWithReadOnlyDirectory: a read-only directory takes a symlink's place. It is
+// writable only while it moves, wherever the commit, or a crash, leaves it.
+func TestCrashWithReadOnlyDirectory(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]vfs.MemOptions{"exchange": {EnforceModes: true}, "no exchange": {EnforceModes: true, NoExchange: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, o)
+			s := &scenario{world: w,
+				old:   map[id.Path]meta.Entry{"a": dirEntry(0o505), "a/a": dirEntry(0o555), "b": linkEntry("x")},
+				want:  map[id.Path]meta.Entry{"a": dirEntry(0o505), "b": dirEntry(0o555)},
+				moves: map[id.Path]id.Path{"b": "a/a"},
+			}
+			w.make("a", dirEntry(0o755))
+			w.make("a/a", s.old["a/a"])
+			w.make("b", s.old["b"])
+			w.must(w.user.Chmod("a", s.old["a"].Mode))
+			w.must(w.user.SyncAll())
+			all := crashes(s.mem, nil, nil, func() { w.allDone(w.run(w.diff(s.old, s.want, s.moves))) })
+			sameTree(t, tree(t, w.user), w.wanted(s.want))
+			for _, cr := range all {
+				s.recovered(t, cr)
+			}
+		})
+	}
+}

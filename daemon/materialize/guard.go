@@ -203,7 +203,7 @@ type opened struct {
 
 // writableFor runs f. If it is refused for want of permission, those of dirs that
 // are read-only directories are made writable, under an intent, until the end of
-// the batch, and f is run again. to is where dirs[2], if any, goes by f.
+// the batch, and f is run again. to is where dirs[2], if any, goes by f or later.
 func (c *commit) writableFor(dirs []id.Path, to id.Path, f func() error) error {
 	err := f()
 	if !errors.Is(err, fs.ErrPermission) {
