@@ -37,6 +37,7 @@ type commit struct {
 	item map[id.Path]int
 	// lifted is where an item's content is between opLift and opPut.
 	lifted map[int]id.Path
+	goes   map[id.Path]id.Path // where directories are moved; see places
 
 	// Of the batch under way:
 	batch   string

@@ -278,29 +278,52 @@ func TestErrorAnywhere(t *testing.T) {
 	}
 }
 
-// TestCrashWithReadOnlyDirectory: a read-only directory takes a symlink's place. It is
-// writable only while it moves, wherever the commit, or a crash, leaves it.
+// TestCrashWithReadOnlyDirectory: a read-only directory that has to be written to for
+// a while moves, itself or with one above it. It is read-only wherever the commit, or
+// a crash, leaves it.
 func TestCrashWithReadOnlyDirectory(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]vfs.MemOptions{"exchange": {EnforceModes: true}, "no exchange": {EnforceModes: true, NoExchange: true}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, o)
-			s := &scenario{world: w,
-				old:   map[id.Path]meta.Entry{"a": dirEntry(0o505), "a/a": dirEntry(0o555), "b": linkEntry("x")},
-				want:  map[id.Path]meta.Entry{"a": dirEntry(0o505), "b": dirEntry(0o555)},
-				moves: map[id.Path]id.Path{"b": "a/a"},
-			}
-			w.make("a", dirEntry(0o755))
-			w.make("a/a", s.old["a/a"])
-			w.make("b", s.old["b"])
-			w.must(w.user.Chmod("a", s.old["a"].Mode))
-			w.must(w.user.SyncAll())
-			all := crashes(s.mem, nil, nil, func() { w.allDone(w.run(w.diff(s.old, s.want, s.moves))) })
-			sameTree(t, tree(t, w.user), w.wanted(s.want))
-			for _, cr := range all {
-				s.recovered(t, cr)
-			}
-		})
+	type entries map[id.Path]meta.Entry
+	w := newWorld(t, vfs.MemOptions{})
+	f := w.file("x", 0o644, 1)
+	for name, tc := range map[string]struct {
+		old, want entries
+		moves     map[id.Path]id.Path
+	}{
+		"to where a symlink was": {
+			entries{"a": dirEntry(0o505), "a/a": dirEntry(0o555), "b": linkEntry("x")},
+			entries{"a": dirEntry(0o505), "b": dirEntry(0o555)},
+			map[id.Path]id.Path{"b": "a/a"},
+		},
+		"with one above it": {
+			entries{"b": dirEntry(0o755), "b/a": dirEntry(0o555), "b/a/a": f},
+			entries{"c": dirEntry(0o755), "c/a": dirEntry(0o555), "c/a/a": dirEntry(0o755)},
+			map[id.Path]id.Path{"c": "b", "c/a": "b/a"},
+		},
+	} {
+		for _, noExchange := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/no exchange %v", name, noExchange), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, vfs.MemOptions{EnforceModes: true, NoExchange: noExchange})
+				w.file("x", 0o644, 1)
+				s := &scenario{world: w, old: tc.old, want: tc.want, moves: tc.moves}
+				for _, p := range (&model{entries: s.old}).paths(false) {
+					if e := s.old[p]; e.Kind == meta.Dir {
+						w.make(p, dirEntry(0o700))
+					} else {
+						w.make(p, e)
+					}
+				}
+				for _, p := range (&model{entries: s.old}).paths(true) {
+					w.must(w.user.Chmod(p, s.old[p].Mode))
+				}
+				w.must(w.user.SyncAll())
+				all := crashes(s.mem, nil, nil, func() { w.allDone(w.run(w.diff(s.old, s.want, s.moves))) })
+				sameTree(t, tree(t, w.user), w.wanted(s.want))
+				for _, cr := range all {
+					s.recovered(t, cr)
+				}
+			})
+		}
 	}
 }

@@ -81,28 +81,15 @@ func (c *commit) done(i int, st vfs.Stat) {
 
 // rename renames and notes the directories whose names changed.
 func (c *commit) rename(from, to id.Path, m vfs.RenameMode) error {
-	return c.renameOnWay(from, to, to, m)
-}
-
-// renameOnWay is rename for what goes on to end later in the batch.
-func (c *commit) renameOnWay(from, to, end id.Path, m vfs.RenameMode) error {
-	err := c.writableFor([]id.Path{from.Dir(), to.Dir(), from, to}, end, func() error { return c.fs.Rename(from, to, m) })
-	if err != nil {
-		return err
+	err := c.writableFor([]id.Path{from.Dir(), to.Dir(), from, to}, to, func() error { return c.fs.Rename(from, to, m) })
+	if err == nil {
+		if len(c.opened) > 0 {
+			c.renamed(from, to, m)
+		}
+		c.touch(from.Dir())
+		c.touch(to.Dir())
 	}
-	o, was := c.opened[from]
-	other, wasOther := c.opened[to]
-	delete(c.opened, from)
-	delete(c.opened, to)
-	if was {
-		c.opened[to] = o
-	}
-	if wasOther && m == vfs.Exchange {
-		c.opened[from] = other
-	}
-	c.touch(from.Dir())
-	c.touch(to.Dir())
-	return nil
+	return err
 }
 
 // touch notes that names in dir have to be made durable. Those of stages need
@@ -186,7 +173,7 @@ func (c *commit) lift(s *step, in *intent) error {
 		return err
 	}
 	defer g.release()
-	if err := c.renameOnWay(s.from, in.stage, s.path, vfs.NoReplace); err != nil {
+	if err := c.rename(s.from, in.stage, vfs.NoReplace); err != nil {
 		return err
 	}
 	if err := c.displaced(g, in, in.stage); err != nil {

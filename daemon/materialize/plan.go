@@ -193,7 +193,8 @@ func (p *planner) carrier(i int) (int, bool) {
 		return 0, false
 	}
 	if it.Want.Kind == meta.Dir {
-		return ti, p.items[j].Expect.Kind == vfs.Dir
+		// One with a move of its own does not become what is brought there.
+		return ti, p.items[j].Expect.Kind == vfs.Dir && !p.takes(i)
 	}
 	c, claimed := p.claim[src]
 	return ti, claimed && c == i

@@ -72,6 +72,11 @@ func TestPlanSteps(t *testing.T) {
 			{Path: "a/x", Expect: onDisk(vfs.File, 2)},
 			{Path: "a/a/x", Want: file("x"), MoveFrom: "a/x", ExpectFrom: onDisk(vfs.File, 2)},
 		}, "put a/a; move a/x a/a/x; mode a; "},
+		"a directory is replaced in one that moves": {[]Item{
+			{Path: "a", Expect: onDisk(vfs.Dir, 1)}, {Path: "a/x", Expect: onDisk(vfs.Dir, 2)}, {Path: "b", Expect: onDisk(vfs.Dir, 3)},
+			{Path: "c", Want: dir, MoveFrom: "a", ExpectFrom: onDisk(vfs.Dir, 1)},
+			{Path: "c/x", Want: dir, MoveFrom: "b", ExpectFrom: onDisk(vfs.Dir, 3)},
+		}, "rmdir a/x; move a c; move b c/x; mode c/x; mode c; "},
 		"a copy's source stays": {[]Item{
 			{Path: "b", Want: file("a"), MoveFrom: "a", ExpectFrom: onDisk(vfs.File, 1)},
 		}, "put b; "},
