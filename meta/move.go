@@ -139,7 +139,7 @@ func (c *commit) movedTo(v version) (id.Path, version, error) {
 // restoreAt puts what the author moved at the new path: was, as its base had it,
 // and what its disk held below.
 func (c *commit) restoreAt(ch Change, src target, was version, conflict uint64) error {
-	err := c.put(Change{Op: OpPut, Path: ch.Path, Entry: was.Entry, Mask: FieldsAll})
+	err := c.putBack(ch.Path, was.Entry)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (c *commit) restoreBelow(ch Change, src target) error {
 		if !v.live() || p.Check() != nil {
 			return nil // what cannot be named there stays in history at its old path
 		}
-		return c.put(Change{Op: OpPut, Path: p, Entry: v.Entry, Mask: FieldsAll})
+		return c.putBack(p, v.Entry)
 	})
 }
 

@@ -5,7 +5,16 @@ import (
 )
 
 // put judges and applies one put.
-func (c *commit) put(ch Change) error {
+func (c *commit) put(ch Change) error { return c.putUnlessHad(ch, c.had) }
+
+// putBack is put for an entry that the author took along when it moved what others
+// deleted. That the path had it once is chance, and says nothing.
+func (c *commit) putBack(p id.Path, e Entry) error {
+	never := func(target, Entry, Fields) (id.Revision, error) { return 0, nil }
+	return c.putUnlessHad(Change{Op: OpPut, Path: p, Entry: e, Mask: FieldsAll}, never)
+}
+
+func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields) (id.Revision, error)) error {
 	t, err := c.resolve(ch.Path, ch.Base)
 	if err != nil {
 		return err
@@ -32,7 +41,7 @@ func (c *commit) put(ch Change) error {
 		}
 		s.Base = base.Entry
 	}
-	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return c.had(t, e, attributes) }
+	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return had(t, e, attributes) }
 	j, err := judgePut(s)
 	if err != nil {
 		return err

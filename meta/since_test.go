@@ -54,3 +54,19 @@ func TestAnotherFilesContentIsNotHad(t *testing.T) {
 	w.wantTree("q: two 600")
 	w.wantConflicts()
 }
+
+// A file that others deleted and the author moved goes beside what others made at its
+// new place, also where that place had its content once; nothing there is overwritten.
+func TestMovedContentIsNotHad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("q", Base{}, file("one")))
+	w.commit(nodeA, mv("q", "p", w.head()))
+	b := w.head()
+	w.commit(nodeB, put("q", Base{}, file("two")))
+	w.commit(nodeB, del("p", w.head()))
+	o := w.commit(nodeC, mv("p", "q", b))
+	w.commit(nodeC, edit("q", own(o.Sequence), file("three")))
+	w.wantTree("q: two", "q (conflict c r5): three")
+	w.wantConflicts("edit/delete automatic p", "create/create open q q (conflict c r5)")
+}
