@@ -160,7 +160,7 @@ func (e *Engine) undecided(p id.Path, c choice) {
 	switch {
 	case c.Action == reconcile.Propose || c.Why == reconcile.ForHash:
 		e.watch.Requeue(p)
-		e.st.postpone(p, postponed{why: "local change", at: time.Now().Add(retryLocal)})
+		e.st.postpone(p, postponed{why: whyLocal, at: time.Now().Add(retryLocal)})
 	case c.Why == reconcile.ForAccess:
 		reason := "cannot be read"
 		if c.disk.Stat.Kind == vfs.Other {

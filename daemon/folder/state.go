@@ -31,8 +31,12 @@ const (
 	StateHalted        Phase = "halted"
 )
 
-// whyOutcome is the reason of a path that waits for an own proposal's outcome.
-const whyOutcome = "outcome"
+const (
+	// whyOutcome is the reason of a path that waits for an own proposal's outcome.
+	whyOutcome = "outcome"
+	// whyLocal is that of one that waits for the local loop: the user changed it.
+	whyLocal = "local change"
+)
 
 // postponed is a path whose head is not on the disk yet.
 type postponed struct {
@@ -237,13 +241,13 @@ func (s *state) blockedWithin(dir id.Path) bool {
 }
 
 // lackedBelow calls mark with what below dir never came to this disk, or cannot be
-// read. What waits for an own outcome was there, and so was what is in gone: its
-// record says so.
+// read. What waits for an own outcome, or for the local loop, was there, and so was
+// what is in gone: its record says so, or that it is older than the head.
 func (s *state) lackedBelow(dir id.Path, gone map[id.Path]bool, mark func(id.Path)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p, d := range s.later {
-		if d.why != whyOutcome && p.Below(dir) && !gone[p] {
+		if d.why != whyOutcome && d.why != whyLocal && p.Below(dir) && !gone[p] {
 			mark(p)
 		}
 	}

@@ -3,6 +3,8 @@ package folder
 import (
 	"strings"
 	"testing"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
 // TestUnseenBelowADirectory: what one node's user did deep in a directory that another's
@@ -95,5 +97,23 @@ func TestEditUnderAMovingDirectory(t *testing.T) {
 			}
 			c.noRecords()
 		})
+	}
+}
+
+// What the follower leaves to the local loop was on this disk: a directory that the
+// user replaced then is no clash with it.
+func TestLocalChangesAreNotLacked(t *testing.T) {
+	t.Parallel()
+	var s state
+	s.init()
+	for p, why := range map[id.Path]string{"a/deleted": whyLocal, "b/waits": whyOutcome, "c/comes": "follow"} {
+		s.postpone(p, postponed{why: why})
+	}
+	for dir, want := range map[id.Path]bool{"a": false, "b": false, "c": true} {
+		lacked := false
+		s.lackedBelow(dir, nil, func(id.Path) { lacked = true })
+		if lacked != want {
+			t.Errorf("below %s: %v, want %v", dir, lacked, want)
+		}
 	}
 }
