@@ -48,7 +48,9 @@ type Options struct {
 	// Room, if not nil, says why nothing can be kept in the node's home any more. It is
 	// asked before anything is hashed or brought.
 	Room func() error
-	Log  *slog.Logger
+	// ScanEvery is the shortest time between two timed scans; 0 is the watcher's.
+	ScanEvery time.Duration
+	Log       *slog.Logger
 }
 
 // Engine keeps one folder. Run it once; the other methods may be called from any
@@ -112,7 +114,7 @@ func New(o Options) *Engine {
 	e.st.init()
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
-	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Log: o.Log})
+	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, ScanEvery: o.ScanEvery, Log: o.Log})
 	return e
 }
 

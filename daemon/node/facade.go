@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 
+	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/daemon/transport"
@@ -47,7 +48,7 @@ func Init(o InitOptions) error {
 		return err
 	}
 	c.Cluster, c.First = id.NewCluster(), true
-	return h.save(c)
+	return h.finish(c)
 }
 
 // JoinOptions of Join.
@@ -86,7 +87,7 @@ func Join(ctx context.Context, o JoinOptions) error {
 		return joinError(o.Home, err)
 	}
 	c.Cluster, c.Name, c.Members = r.Cluster, r.Name, r.Nodes
-	return h.save(c)
+	return h.finish(c)
 }
 
 // joinError gives what time may mend its class, and says what to do.
@@ -98,6 +99,12 @@ func joinError(home string, err error) error {
 	case errors.Is(err, join.ErrUndecided):
 		return control.Errorf(control.CodeNoQuorum, "join: %w", err).
 			WithHint("this node becomes a member as soon as the cluster commits again, unless the token expires first; to finish, run the same command again with this home (%s)", home)
+	case errors.Is(err, join.ErrUnreachable):
+		return control.Errorf(control.CodeFailed, "join: %w", err).
+			WithHint("is the daemon there running, and does its firewall let the port in? where this machine has to dial another address, set \"advertise\" in config.toml there, restart it, and make a new token")
+	case errors.Is(err, join.ErrExpiredToken), errors.Is(err, join.ErrUsedToken), errors.Is(err, join.ErrUnknownToken):
+		return control.Errorf(control.CodeFailed, "join: %w", err).
+			WithHint("a token is good for one machine and a short time: run `lockstep invite` on the other machine for a new one")
 	case errors.Is(err, join.ErrBusy):
 		return control.Errorf(control.CodeTimeout, "join: %w", err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -111,6 +118,19 @@ func joinError(home string, err error) error {
 // that the node keeps.
 func prepare(h home, name, listen, advertise string) (config, error) {
 	var c config
+	s, err := conf.Load(string(h))
+	if err != nil {
+		return c, err
+	}
+	if name, err = agreed("name", name, s.Name); err != nil {
+		return c, err
+	}
+	if listen, err = agreed("listen", listen, s.Listen); err != nil {
+		return c, err
+	}
+	if advertise, err = agreed("advertise", advertise, s.Advertise); err != nil {
+		return c, err
+	}
 	if name == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -150,36 +170,13 @@ func prepare(h home, name, listen, advertise string) (config, error) {
 	}
 	c.Name, c.Listen = name, net.JoinHostPort(host, port)
 	if c.Advertise = advertise; advertise == "" {
-		c.Advertise = net.JoinHostPort(reachable(host), port)
+		c.Advertise, c.Follow = net.JoinHostPort(reachable(host), port), true
 	}
 	return c, nil
 }
 
 // ErrUsage is matched where what the user gave cannot be right.
 var ErrUsage = errors.New("wrong usage")
-
-// reachable is the address that others can use to reach a listener on host: the
-// machine's first that is not loopback where it listens on all.
-func reachable(host string) string {
-	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
-		return host
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "127.0.0.1"
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
-			return n.IP.String()
-		}
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
-			return n.IP.String()
-		}
-	}
-	return "127.0.0.1"
-}
 
 // RunOptions of Run.
 type RunOptions struct {

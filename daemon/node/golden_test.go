@@ -17,7 +17,8 @@ import (
 
 func goldenConfigs() map[string]config {
 	return map[string]config{
-		"node_first.golden": {Version: 1, Cluster: id.Cluster{0xcc, 15: 1}, Name: "desk", Listen: "0.0.0.0:7417", Advertise: "192.0.2.1:7417", First: true},
+		"node_first.golden":  {Version: 1, Cluster: id.Cluster{0xcc, 15: 1}, Name: "desk", Listen: "0.0.0.0:7417", Advertise: "192.0.2.1:7417", First: true},
+		"node_follow.golden": {Version: 1, Cluster: id.Cluster{0xcc, 15: 1}, Name: "desk", Listen: ":7417", Advertise: "192.0.2.1:7417", First: true, Follow: true},
 		"node_joined.golden": {
 			Version: 1, Cluster: id.Cluster{0xcc, 15: 1}, Name: "laptop-2", Listen: "[::]:7417", Advertise: "[2001:db8::1]:7417",
 			Members: []meta.NodeRecord{

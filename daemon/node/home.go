@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/internal/atomicfile"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -26,6 +27,7 @@ func (h home) meta() string     { return h.path("meta") }
 func (h home) raft() string     { return h.path("raft") }
 func (h home) local() string    { return h.path("local") }
 func (h home) packs() string    { return h.path("packs") }
+func (h home) settings() string { return conf.Path(string(h)) }
 
 // configVersion is the version of node.json.
 const configVersion = 1
@@ -44,6 +46,9 @@ type config struct {
 	// Members are those that the inviter told of: they count until the replicated
 	// membership has come.
 	Members []meta.NodeRecord `json:"members,omitempty"`
+	// Follow: Advertise was not given by the user, so each start takes the machine's
+	// address of that time.
+	Follow bool `json:"follow,omitempty"`
 }
 
 // ErrNoNode is returned by Run where the home holds no node.
@@ -86,7 +91,7 @@ func (h home) own() error {
 	}
 	for _, n := range names {
 		switch h.path(n.Name()) {
-		case h.identity(), h.config(), h.lockFile(), h.meta(), h.raft(), h.local(), h.packs(), h.path("lost+found"):
+		case h.identity(), h.config(), h.lockFile(), h.meta(), h.raft(), h.local(), h.packs(), h.settings(), h.path("lost+found"):
 		default:
 			if atomicfile.IsTemp(n.Name()) {
 				continue // of an attempt that was cut short

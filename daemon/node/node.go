@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lockstep-sync/lockstep/chunks"
+	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/daemon/local"
@@ -29,6 +30,7 @@ import (
 type Node struct {
 	home    home
 	cfg     config
+	set     conf.Config // what config.toml says
 	self    id.Node
 	ident   *transport.Identity
 	log     *slog.Logger
@@ -63,7 +65,11 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	n := &Node{home: h, cfg: cfg, log: o.Log, started: time.Now(), fatal: make(chan error, 1)}
+	set, err := conf.Load(string(h))
+	if err != nil {
+		return err
+	}
+	n := &Node{home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1)}
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, o) }()
 	select {
@@ -98,7 +104,7 @@ func (n *Node) run(ctx context.Context, o RunOptions) (err error) {
 	defer func() { err = errors.Join(err, closeStores()) }()
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on %q: %w; end what uses the address, or change \"listen\" in %s", cfg.Listen, err, h.config())
+		return fmt.Errorf("listen on %q: %w; end what uses the address, or change \"listen\" in %s", cfg.Listen, err, h.settings())
 	}
 	if n.members, err = newMembers(n.self, n.machine, n.local, n.told()); err != nil {
 		return errors.Join(err, listener.Close())
@@ -197,7 +203,7 @@ func (n *Node) lead(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.propose.Run(ctx) })
-	g.Go(func() error { return n.keepAddress(ctx) })
+	g.Go(func() error { return n.keepRecord(ctx) })
 	return g.Wait()
 }
 
@@ -242,37 +248,6 @@ func (n *Node) sign(node id.Node) []byte {
 // removed reports whether the cluster has removed this node, as far as it knows: it
 // is told by the log, or by an answer to what it proposes.
 func (n *Node) removed() bool { return n.members.removed() || n.propose.NotMember() }
-
-// keepAddress tells the cluster where this node can be reached, if that changed.
-func (n *Node) keepAddress(ctx context.Context) error {
-	changed, stop := n.machine.Watch()
-	defer stop()
-	for {
-		v := n.machine.View()
-		r, ok, err := v.Node(n.self)
-		if cerr := v.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return err
-		}
-		if ok {
-			if r.Address == n.cfg.Advertise {
-				return nil
-			}
-			_, err := n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: meta.NodeRecord{ID: n.self, Address: n.cfg.Advertise}})
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-	}
-}
 
 // openStores opens what the node keeps. The function it returns closes them.
 func (n *Node) openStores() (func() error, error) {
