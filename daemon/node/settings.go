@@ -7,6 +7,7 @@ import (
 
 	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
@@ -198,4 +199,14 @@ func Paths(dir string) PathSet {
 		Home: dir, Config: h.settings(), Node: h.config(), Identity: h.identity(), Socket: control.SocketPath(dir),
 		Metadata: h.meta(), Raft: h.raft(), Local: h.local(), Chunks: h.packs(),
 	}
+}
+
+// TokenIsOf reports whether a token is one of the cluster that a home's node is in.
+func TokenIsOf(dir, token string) (bool, error) {
+	t, err := join.ParseToken(token)
+	if err != nil {
+		return false, err
+	}
+	c, err := home(dir).load()
+	return err == nil && c.Cluster == t.Cluster, err
 }
