@@ -33,7 +33,7 @@ func newStatusCommand(a *app) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), a, o) },
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.watch, "watch", false, "show it again every second")
+	f.BoolVar(&o.watch, "watch", false, "go on and show what changes, until ^C")
 	f.BoolVar(&o.check, "check", false, "exit 5 if anything is not well")
 	f.BoolVar(&o.linearizable, "linearizable", false, "ask the leader first")
 	return cmd
@@ -47,12 +47,19 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 	if err != nil {
 		return err
 	}
+	show := a.showStatus
+	if o.watch {
+		show = a.watcher()
+	}
 	for {
 		st, err := svc.Status(ctx, control.StatusRequest{Linearizable: o.linearizable})
+		if o.watch && ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		if err := a.showStatus(st, o.watch); err != nil {
+		if err := show(st); err != nil {
 			return err
 		}
 		if o.check {
@@ -69,20 +76,51 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 	}
 }
 
-func (a *app) showStatus(st control.Status, again bool) error {
+// watcher returns what shows one state after the other: drawn over on a terminal, a
+// line for each folder whose phrase has changed elsewhere.
+func (a *app) watcher() func(control.Status) error {
+	if a.json {
+		return a.showStatus
+	}
+	if a.colour(a.Out) {
+		return func(st control.Status) error {
+			var sb strings.Builder
+			sb.WriteString("\x1b[H\x1b[2J") // home, clear
+			if err := writeStatus(&sb, st, true); err != nil {
+				return err
+			}
+			_, err := io.WriteString(a.Out, sb.String())
+			return err
+		}
+	}
+	last := make(map[string]string)
+	return func(st control.Status) error {
+		lines := map[string]string{"cluster": control.Tolerance(st.Cluster)}
+		names := []string{"cluster"}
+		for _, f := range st.Folders {
+			lines[f.Name+":"] = printable(f.Summary)
+			names = append(names, f.Name+":")
+		}
+		for _, n := range names {
+			if lines[n] == last[n] {
+				continue
+			}
+			if _, err := fmt.Fprintf(a.Out, "%s  %s  %s\n", when(a.Now()), n, lines[n]); err != nil {
+				return err
+			}
+		}
+		last = lines
+		return nil
+	}
+}
+
+func (a *app) showStatus(st control.Status) error {
 	if a.json {
 		return printJSON(a.Out, st)
 	}
-	colour := a.colour(a.Out)
 	var sb strings.Builder
-	if again && colour {
-		sb.WriteString("\x1b[H\x1b[2J") // home, clear
-	}
-	if err := writeStatus(&sb, st, colour); err != nil {
+	if err := writeStatus(&sb, st, a.colour(a.Out)); err != nil {
 		return err
-	}
-	if again && !colour {
-		sb.WriteByte('\n')
 	}
 	_, err := io.WriteString(a.Out, sb.String())
 	return err
@@ -91,15 +129,11 @@ func (a *app) showStatus(st control.Status, again bool) error {
 func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 	fmt.Fprintf(w, "node     %s  %s  %s  up %s  version %s\n", st.Node.Name, short(st.Node.ID), st.Node.Address,
 		seconds(st.Node.UptimeS), st.Node.Version)
-	quorum := "quorum"
-	if !st.Cluster.HasQuorum {
-		quorum = "NO QUORUM: changes are kept here and committed when enough voters are back"
-	}
 	leader := st.Cluster.Leader
 	if leader == "" {
 		leader = "none"
 	}
-	fmt.Fprintf(w, "cluster  %s  leader %s  term %d  %s\n", short(st.Cluster.ID), leader, st.Cluster.Term, quorum)
+	fmt.Fprintf(w, "cluster  %s  leader %s  %s\n", short(st.Cluster.ID), leader, control.Tolerance(st.Cluster))
 	if st.Cluster.Notice != "" {
 		fmt.Fprintf(w, "         %s\n", oneLine(st.Cluster.Notice))
 	}
@@ -111,35 +145,15 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 	}
 	if len(st.Folders) == 0 {
 		fmt.Fprintln(w, "\nno folders: add one with `lockstep folder add PATH`")
-		return nil
-	}
-	fmt.Fprintln(w)
-	t := newTable("FOLDER", "STATE", "REVISION", "FILES", "SIZE", "LOCAL", "PENDING", "CONFLICTS", "PATH")
-	t.right = map[int]bool{2: true, 3: true, 4: true, 5: true, 6: true, 7: true}
-	if colour {
-		t.paint = func(col int, s string) string {
-			if col == 1 {
-				return paintState(s)
-			}
-			return s
-		}
 	}
 	for _, f := range st.Folders {
-		rev := count(f.HeadRevision)
-		if f.AppliedRevision != f.HeadRevision {
-			rev = fmt.Sprintf("%s/%s", count(f.AppliedRevision), rev)
+		phrase := printable(f.Summary)
+		if colour {
+			phrase = paintSummary(f, phrase)
 		}
-		pending := "0"
-		if f.PendingFiles > 0 {
-			pending = fmt.Sprintf("%s (%s)", count(uint64(f.PendingFiles)), size(f.PendingBytes))
-		}
-		t.add(f.Name, string(f.State), rev, count(f.Files), size(int64(f.Bytes)), count(uint64(f.LocalChanges)),
-			pending, count(uint64(f.ConflictsOpen)), printable(f.Path))
-	}
-	if err := t.print(w); err != nil {
-		return err
-	}
-	for _, f := range st.Folders {
+		fmt.Fprintf(w, "\n%s  %s\n", f.Name, phrase)
+		indent := strings.Repeat(" ", len(f.Name)+2)
+		fmt.Fprintf(w, "%s%s, %s at %s\n", indent, plural(f.Files, "file", "files"), size(int64(f.Bytes)), printable(f.Path))
 		writeTroubles(w, f)
 	}
 	return nil
@@ -147,11 +161,8 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 
 // writeTroubles lists what is not well with a folder, each with its reason.
 func writeTroubles(w *strings.Builder, f control.FolderStatus) {
-	if f.Error != "" {
-		fmt.Fprintf(w, "\n%s is halted: %s\n", f.Name, oneLine(f.Error))
-	}
 	if len(f.Blocked) > 0 {
-		fmt.Fprintf(w, "\nblocked in %s:\n", f.Name)
+		fmt.Fprintf(w, "\nblocked in %s (`lockstep why PATH` says more):\n", f.Name)
 		printPaths(w, f.Blocked)
 	}
 	for _, h := range f.Held {
@@ -198,16 +209,16 @@ func nodeTable(nodes []control.ClusterMember, colour bool) *table {
 	return t
 }
 
-func paintState(s string) string {
-	switch control.FolderState(s) {
-	case control.StateIdle:
-		return green + s + plain
-	case control.StateHalted, control.StateOffline:
-		return red + s + plain
-	case control.StateScanning, control.StateSyncing, control.StatePaused:
-		return yellow + s + plain
+// paintSummary colours a folder's phrase: green where all is well, red where a
+// person has to do something.
+func paintSummary(f control.FolderStatus, phrase string) string {
+	switch {
+	case f.State == control.StateHalted, f.State == control.StateOffline, len(f.Held) > 0:
+		return red + phrase + plain
+	case f.State != control.StateIdle, len(f.Blocked) > 0, f.ConflictsOpen > 0:
+		return yellow + phrase + plain
 	}
-	return s
+	return green + phrase + plain
 }
 
 // checkStatus returns an error of class problems that names all that is not well.

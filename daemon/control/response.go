@@ -72,6 +72,8 @@ type FolderStatus struct {
 	Path  string      `json:"path"`
 	State FolderState `json:"state"`
 	Error string      `json:"error,omitempty"`
+	// Summary is the state in one phrase: see Summarize.
+	Summary string `json:"summary"`
 	// HeadRevision is the newest revision that this node knows; AppliedRevision
 	// the one that is on its disk.
 	HeadRevision    uint64 `json:"head_revision"`
@@ -94,6 +96,10 @@ type FolderStatus struct {
 	WireBytesSent     int64        `json:"wire_bytes_sent"`
 	WireBytesReceived int64        `json:"wire_bytes_received"`
 	Nodes             []FolderNode `json:"nodes"`
+	// ReceiveRate is in bytes a second, over the last seconds; 0 while it is not known.
+	// Sources names the members from which something came then.
+	ReceiveRate int64    `json:"receive_rate"`
+	Sources     []string `json:"sources"`
 }
 
 // BlockedPath is a path that cannot be synced here, with the reason.

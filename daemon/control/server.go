@@ -258,7 +258,8 @@ func normal(st Status) Status {
 	st.Folders = nonNil(st.Folders)
 	for i := range st.Folders {
 		f := &st.Folders[i]
-		f.Blocked, f.Held, f.Nodes = nonNil(f.Blocked), nonNil(f.Held), nonNil(f.Nodes)
+		f.Blocked, f.Held, f.Nodes, f.Sources = nonNil(f.Blocked), nonNil(f.Held), nonNil(f.Nodes), nonNil(f.Sources)
+		f.Summary = Summarize(*f, st.Cluster, time.Now())
 	}
 	return st
 }

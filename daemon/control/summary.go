@@ -1,0 +1,217 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Summarize says in one phrase how a folder is: whether it is in sync and where, or
+// what it does or waits for, on whom, and what to do where a person has to. It is a
+// pure function of the status; now is for how long ago things were.
+func Summarize(f FolderStatus, c ClusterStatus, now time.Time) string {
+	s := summary{f: f, c: c, now: now}
+	main := s.main()
+	if f.State != StateHalted {
+		main = strings.Join(append([]string{main}, s.beside()...), "; ")
+	}
+	return main
+}
+
+type summary struct {
+	f   FolderStatus
+	c   ClusterStatus
+	now time.Time
+}
+
+// main is what the folder does.
+func (s summary) main() string {
+	f := s.f
+	switch f.State {
+	case StateHalted:
+		return "halted: " + firstLine(f.Error)
+	case StatePaused:
+		return "paused" + s.here(" here") + fmt.Sprintf("; `lockstep folder resume %s` goes on", f.Name)
+	case StateOffline:
+		return s.offline()
+	case StateScanning:
+		if f.PendingFiles > 0 {
+			return "scanning; then " + s.receiving()
+		}
+		return "scanning"
+	}
+	switch {
+	case f.PendingFiles > len(f.Blocked):
+		return s.receiving() + s.here(" to commit")
+	case f.LocalChanges > s.held():
+		return "committing " + changes(f.LocalChanges-s.held()) + " made here"
+	case f.AppliedRevision < f.HeadRevision:
+		return fmt.Sprintf("bringing revision %d to the disk", f.HeadRevision)
+	}
+	return s.synced()
+}
+
+// synced is for a disk that holds the head.
+func (s summary) synced() string {
+	f, there := s.f, 0
+	var behind []string
+	for _, n := range f.Nodes {
+		switch {
+		case n.AppliedRevision >= f.HeadRevision:
+			there++
+		case n.Online:
+			behind = append(behind, n.Name+" is behind")
+		default:
+			behind = append(behind, s.away(n.Name))
+		}
+	}
+	nodes := fmt.Sprintf("%d of %d nodes", there, len(f.Nodes))
+	if len(f.Nodes) == 1 {
+		nodes = "this node alone"
+	}
+	out := fmt.Sprintf("in sync at revision %d on %s", f.HeadRevision, nodes)
+	if len(behind) > 0 {
+		out += " (" + shorten(behind, ", ") + ")"
+	}
+	return out
+}
+
+// offline is for a folder whose commits find no quorum.
+func (s summary) offline() string {
+	var need []string
+	for _, n := range s.c.Nodes {
+		if n.Role == "voter" && !n.Online {
+			need = append(need, s.away(n.Name))
+		}
+	}
+	what := "commits wait"
+	if n := s.f.LocalChanges - s.held(); n > 0 {
+		what = fmt.Sprintf("%s here wait", changes(n))
+	}
+	if len(need) == 0 {
+		return what + " for a leader"
+	}
+	return what + " for " + shorten(need, " or ")
+}
+
+// receiving is for a disk that lacks something.
+func (s summary) receiving() string {
+	f := s.f
+	out := fmt.Sprintf("receiving %s", plural(f.PendingFiles-min(len(f.Blocked), f.PendingFiles), "path"))
+	if f.PendingBytes > 0 {
+		out += ", " + humanize.IBytes(uint64(f.PendingBytes))
+		if f.ReceiveRate > 0 {
+			out += ", about " + span(time.Duration(f.PendingBytes/f.ReceiveRate)*time.Second)
+		}
+	}
+	if len(f.Sources) > 0 {
+		out += ", from " + shorten(f.Sources, " and ")
+	}
+	return out
+}
+
+// beside is what a person should know whatever else happens.
+func (s summary) beside() (out []string) {
+	f := s.f
+	if n := s.held(); n > 0 {
+		out = append(out, fmt.Sprintf("%d deletions are held: `lockstep folder allow %s` or `revert %s`", n, f.Name, f.Name))
+	}
+	if n := len(f.Blocked); n > 0 {
+		out = append(out, plural(n, "path")+" blocked")
+	}
+	if n := f.ConflictsOpen; n > 0 {
+		out = append(out, plural(n, "conflict")+" open: `lockstep conflicts`")
+	}
+	return out
+}
+
+func (s summary) held() (n int) {
+	for _, h := range s.f.Held {
+		n += h.Deletes
+	}
+	return n
+}
+
+// here names the local changes that are not committed, if there are any.
+func (s summary) here(where string) string {
+	if n := s.f.LocalChanges - s.held(); n > 0 {
+		return ", " + changes(n) + where
+	}
+	return ""
+}
+
+// away names a member that is offline, with how long ago it was seen.
+func (s summary) away(name string) string {
+	i := slices.IndexFunc(s.c.Nodes, func(n ClusterMember) bool { return n.Name == name })
+	if i < 0 || s.c.Nodes[i].LastSeen == nil {
+		return name + ", not seen yet"
+	}
+	return name + ", last seen " + span(s.now.Sub(*s.c.Nodes[i].LastSeen)) + " ago"
+}
+
+// span is a duration as people say it, to one unit.
+func span(d time.Duration) string {
+	switch d = max(d, time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// shorten joins a list, of which at most three are named.
+func shorten(list []string, sep string) string {
+	if n := len(list); n > 3 {
+		list = append(slices.Clone(list[:3]), fmt.Sprintf("%d more", n-3))
+	}
+	return strings.Join(list, sep)
+}
+
+func changes(n int) string { return plural(n, "change") }
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return humanize.Comma(int64(n)) + " " + what + "s"
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// Tolerance says what may fail without stopping commits, from the members' roles.
+func Tolerance(c ClusterStatus) string {
+	voters := 0
+	var off, on []string
+	for _, n := range c.Nodes {
+		if n.Role != "voter" {
+			continue
+		}
+		voters++
+		if n.Online {
+			on = append(on, n.Name)
+		} else {
+			off = append(off, n.Name)
+		}
+	}
+	spare := (voters-1)/2 - len(off)
+	switch {
+	case voters == 0:
+		return ""
+	case !c.HasQuorum:
+		return "no quorum: changes are kept and committed when enough voters are back"
+	case voters == 1:
+		return "commits need " + shorten(on, " and ")
+	case spare <= 0:
+		return fmt.Sprintf("%d of %d voters online: commits need %s", len(on), voters, shorten(on, " and "))
+	}
+	return fmt.Sprintf("any %d of %d voters may fail", spare, len(on))
+}

@@ -1,0 +1,64 @@
+package control
+
+import (
+	"testing"
+	"time"
+)
+
+func TestSummarize(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	seen := now.Add(-2*time.Hour - 5*time.Minute)
+	three := []FolderNode{{"a", 42, true}, {"b", 42, true}, {"c", 42, true}}
+	cluster := ClusterStatus{HasQuorum: true, Nodes: []ClusterMember{
+		{Name: "a", Role: "voter", Online: true}, {Name: "b", Role: "voter", LastSeen: &seen}, {Name: "c", Role: "voter"}, {Name: "d", Role: "learner"},
+	}}
+	idle := FolderStatus{Name: "docs", State: StateIdle, HeadRevision: 42, AppliedRevision: 42, Nodes: three}
+	for want, change := range map[string]func(*FolderStatus){
+		"in sync at revision 42 on 3 of 3 nodes":                                                         func(f *FolderStatus) {},
+		"in sync at revision 42 on this node alone":                                                      func(f *FolderStatus) { f.Nodes = three[:1] },
+		"in sync at revision 42 on 1 of 3 nodes (b, last seen 2 h ago, c is behind)":                     func(f *FolderStatus) { f.Nodes = []FolderNode{{"a", 42, true}, {"b", 40, false}, {"c", 40, true}} },
+		"in sync at revision 42 on 3 of 3 nodes; 1 path blocked; 2 conflicts open: `lockstep conflicts`": func(f *FolderStatus) { f.Blocked = make([]BlockedPath, 1); f.ConflictsOpen = 2 },
+		"receiving 312 paths, 1.2 GiB, about 40 s, from b and c": func(f *FolderStatus) {
+			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
+		},
+		"receiving 1 path, 1 change to commit":                             func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
+		"committing 12 changes made here":                                  func(f *FolderStatus) { f.LocalChanges = 12 },
+		"bringing revision 42 to the disk":                                 func(f *FolderStatus) { f.AppliedRevision = 41 },
+		"12 changes here wait for b, last seen 2 h ago or c, not seen yet": func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
+		"commits wait for b, last seen 2 h ago or c, not seen yet":         func(f *FolderStatus) { f.State = StateOffline },
+		"scanning": func(f *FolderStatus) { f.State = StateScanning },
+		"paused, 3 changes here; `lockstep folder resume docs` goes on": func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
+		"halted: the root is missing":                                   func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
+		"in sync at revision 42 on 3 of 3 nodes; 812 deletions are held: `lockstep folder allow docs` or `revert docs`": func(f *FolderStatus) { f.LocalChanges, f.Held = 812, []Held{{Deletes: 812}} },
+	} {
+		f := idle
+		change(&f)
+		if got := Summarize(f, cluster, now); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestTolerance(t *testing.T) {
+	t.Parallel()
+	voter := func(name string, online bool) ClusterMember {
+		return ClusterMember{Name: name, Role: "voter", Online: online}
+	}
+	learner := ClusterMember{Name: "z", Role: "learner", Online: true}
+	for _, c := range []struct {
+		nodes  []ClusterMember
+		quorum bool
+		want   string
+	}{
+		{nil, true, ""},
+		{[]ClusterMember{voter("a", true), learner}, true, "commits need a"},
+		{[]ClusterMember{voter("a", true), voter("b", true), voter("c", true)}, true, "any 1 of 3 voters may fail"},
+		{[]ClusterMember{voter("a", true), voter("b", false), voter("c", true)}, true, "2 of 3 voters online: commits need a and c"},
+		{[]ClusterMember{voter("a", true), voter("b", false), voter("c", false)}, false, "no quorum: changes are kept and committed when enough voters are back"},
+	} {
+		if got := Tolerance(ClusterStatus{Nodes: c.nodes, HasQuorum: c.quorum}); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
