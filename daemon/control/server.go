@@ -98,6 +98,7 @@ func (s *Server) routes() {
 			return struct{}{}, s.svc.Conflicts(ctx, r, emit)
 		}))
 	s.mux.HandleFunc("POST /v1/cat", s.cat)
+	s.mux.HandleFunc("POST /v1/why", plain(s, s.why))
 
 	s.mux.HandleFunc("GET /v1/debug/trace", s.trace)
 	s.mux.HandleFunc("GET /v1/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {

@@ -36,6 +36,9 @@ type Service interface {
 	Nodes(ctx context.Context) ([]ClusterMember, error)
 	Invite(ctx context.Context, r InviteRequest) (Invite, error)
 
+	// Why says what a path waits for.
+	Why(ctx context.Context, r WhyRequest) (WhyResult, error)
+
 	// Trace returns the last known steps of a path's way, oldest first.
 	Trace(ctx context.Context, r TraceRequest) ([]Step, error)
 }

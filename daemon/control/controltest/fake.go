@@ -25,6 +25,7 @@ type Fake struct {
 	OnConflicts    func(control.ConflictsRequest, func(control.Conflict) error) error
 	OnNodes        func() ([]control.ClusterMember, error)
 	OnInvite       func(control.InviteRequest) (control.Invite, error)
+	OnWhy          func(control.WhyRequest) (control.WhyResult, error)
 	OnTrace        func(control.TraceRequest) ([]control.Step, error)
 }
 
@@ -134,6 +135,14 @@ func (f *Fake) Invite(_ context.Context, r control.InviteRequest) (control.Invit
 		return control.Invite{}, errUnset
 	}
 	return f.OnInvite(r)
+}
+
+// Why implements control.Service.
+func (f *Fake) Why(_ context.Context, r control.WhyRequest) (control.WhyResult, error) {
+	if f.OnWhy == nil {
+		return control.WhyResult{}, errUnset
+	}
+	return f.OnWhy(r)
 }
 
 // Trace implements control.Service.

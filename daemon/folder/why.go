@@ -1,0 +1,182 @@
+package folder
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// Step is where a path stands on its way between this disk and the history.
+type Step string
+
+// The steps.
+const (
+	InSync    Step = "in-sync"   // disk, record and head agree
+	Unknown   Step = "unknown"   // neither on this disk nor in history
+	Open      Step = "open"      // a program has it open for writing
+	Settling  Step = "settling"  // changed here, not yet quiet or not yet hashed
+	Queued    Step = "queued"    // its change is under way to the log
+	Missing   Step = "missing"   // nobody online has its content
+	Receiving Step = "receiving" // it is about to be brought to this disk
+	Stuck     Step = "blocked"   // time alone will not mend it
+)
+
+// Explanation says what a path waits for.
+type Explanation struct {
+	Path   id.Path
+	Step   Step
+	Reason string    // in words, where the step does not say it
+	Since  time.Time // zero where it is not known
+	// Head is the path's newest version in this node's history, OnDisk what is there.
+	Head   meta.Version
+	OnDisk vfs.Kind
+	// Queued is the own change under way, 0 if there is none.
+	Queued id.Sequence
+}
+
+// maxBelow bounds what Why lists below a directory.
+const maxBelow = 20
+
+// Why explains a path, and for a directory or the root ("") also the first paths
+// below it that are not in sync, and how many there are. It takes the decision lock
+// for a moment.
+func (e *Engine) Why(p id.Path) (x Explanation, below []Explanation, n int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.snap()
+	if err != nil {
+		return x, nil, 0, err
+	}
+	defer s.Close()
+	busy := e.watch.Busy()
+	if x, err = e.explain(s, p, busy); err != nil {
+		return x, nil, 0, err
+	}
+	all := e.unsettled(p, busy)
+	for _, q := range all[:min(len(all), maxBelow)] {
+		y, err := e.explain(s, q, busy)
+		if err != nil {
+			return x, nil, 0, err
+		}
+		below = append(below, y)
+	}
+	return x, below, len(all), nil
+}
+
+// unsettled lists the paths below p that wait for something, in byte order. mu is held.
+func (e *Engine) unsettled(p id.Path, busy []id.Path) []id.Path {
+	all := make(map[id.Path]struct{})
+	add := func(q id.Path) {
+		if q.Below(p) {
+			all[q] = struct{}{}
+		}
+	}
+	for q := range e.pending {
+		add(q)
+	}
+	for _, q := range busy {
+		add(q)
+	}
+	for _, b := range e.watch.Blocked() {
+		add(b.Path)
+	}
+	e.st.unsettled(add)
+	out := make([]id.Path, 0, len(all))
+	for q := range all {
+		out = append(out, q)
+	}
+	slices.SortFunc(out, func(a, b id.Path) int { return strings.Compare(string(a), string(b)) })
+	return out
+}
+
+// unsettled calls add with each path that is postponed or blocked.
+func (s *state) unsettled(add func(id.Path)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for q := range s.later {
+		add(q)
+	}
+	for q := range s.blocked {
+		add(q)
+	}
+}
+
+// of returns why a path is postponed or blocked, if it is.
+func (s *state) of(p id.Path) (d postponed, blocked string, is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, is = s.later[p]
+	blocked = s.blocked[p]
+	return d, blocked, is
+}
+
+// explain tells the first thing, in the order of a path's way, that it waits for. mu
+// is held.
+func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err error) {
+	x.Path = p
+	if p != "" {
+		if x.Head, err = s.version(p); err != nil {
+			return x, err
+		}
+	}
+	x.Queued = e.pendingSeq(p)
+	d, blocked, later := e.st.of(p)
+	x.Since = d.since
+	for _, b := range e.watch.Blocked() {
+		if b.Path == p {
+			blocked = b.Reason
+		}
+	}
+	switch {
+	case d.blocked != "":
+		x.Step, x.Reason = Stuck, d.blocked
+	case blocked != "":
+		x.Step, x.Reason = Stuck, blocked
+	case slices.Contains(busy, p):
+		x.Step = Open
+	case x.Queued != 0:
+		x.Step = Queued
+	case d.missing:
+		x.Step = Missing
+	case later && d.why != whyLocal && d.why != whyOutcome:
+		x.Step, x.Reason = Receiving, d.why
+	}
+	return x, e.explainDisk(s, p, &x)
+}
+
+// explainDisk compares disk, record and head, where nothing else was found.
+func (e *Engine) explainDisk(s *snap, p id.Path, x *Explanation) error {
+	f, err := e.openFS()
+	if err != nil {
+		return nil // the folder halts, which says more
+	}
+	defer f.Close()
+	disk := look(f, p)
+	x.OnDisk = disk.Stat.Kind
+	if x.Step != "" || p == "" {
+		if x.Step == "" {
+			x.Step = InSync
+		}
+		return nil
+	}
+	c, err := e.decide(s, p, disk)
+	if err != nil {
+		return err
+	}
+	same := c.had && c.row.Stat.Same(disk.Stat)
+	switch {
+	case !c.had && disk.Stat.Kind == vfs.Absent && x.Head.Entry.Kind == meta.Absent:
+		x.Step = Unknown
+	case same && c.row.Entry == x.Head.Entry, !c.had && disk.Stat.Kind == vfs.Absent && x.Head.Entry.Kind == meta.Absent:
+		x.Step = InSync
+	case !c.had && disk.Stat.Kind == vfs.Absent, same:
+		x.Step = Receiving
+	default:
+		x.Step = Settling
+	}
+	return nil
+}
