@@ -98,7 +98,7 @@ Look first:  lockstep demo`,
 		newInitCommand(a), newDaemonCommand(a), newUpCommand(a), newInviteCommand(a), newJoinCommand(a),
 		newFolderCommand(a), newStatusCommand(a), newWaitCommand(a), newLogCommand(a), newCatCommand(a),
 		newRollbackCommand(a), newConflictsCommand(a), newNodeCommand(a), newDemoCommand(a),
-		newVersionCommand(a), newDebugCommand(a), newWhyCommand(a),
+		newVersionCommand(a), newDebugCommand(a), newWhyCommand(a), newEventsCommand(a),
 	)
 	return group(root)
 }

@@ -36,6 +36,9 @@ type Service interface {
 	Nodes(ctx context.Context) ([]ClusterMember, error)
 	Invite(ctx context.Context, r InviteRequest) (Invite, error)
 
+	// Events emits what happens, in batches, until ctx ends, and returns nil then.
+	Events(ctx context.Context, r EventsRequest, emit func([]Event) error) error
+
 	// Why says what a path waits for.
 	Why(ctx context.Context, r WhyRequest) (WhyResult, error)
 

@@ -180,3 +180,10 @@ func (e *Engine) explainDisk(s *snap, p id.Path, x *Explanation) error {
 	}
 	return nil
 }
+
+// Changed returns a channel that is closed at the next change of what Info tells.
+func (e *Engine) Changed() <-chan struct{} {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	return e.st.changed
+}

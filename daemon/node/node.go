@@ -14,6 +14,7 @@ import (
 	"github.com/lockstep-sync/lockstep/chunks"
 	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/events"
 	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/peers"
@@ -46,6 +47,7 @@ type Node struct {
 	peers     *peers.Peers
 	propose   *propose.Proposer
 	folders   *folders
+	events    *events.Log
 
 	fatal chan error // capacity 1: see stop
 }
@@ -69,7 +71,7 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	n := &Node{home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1)}
+	n := &Node{home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1), events: events.New(keptEvents)}
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, o) }()
 	select {
@@ -167,6 +169,7 @@ func (n *Node) serve(ctx context.Context, ctl net.Listener, ready func()) error 
 		}).Run(workCtx)
 	})
 	work.Go(func() error { return n.folders.Run(workCtx) })
+	work.Go(func() error { return n.observe(workCtx) })
 	work.Go(func() error { return control.NewServer(service{n}, n.log).Run(workCtx, ctl) })
 	ready()
 	err := work.Wait()

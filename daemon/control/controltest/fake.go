@@ -25,6 +25,7 @@ type Fake struct {
 	OnConflicts    func(control.ConflictsRequest, func(control.Conflict) error) error
 	OnNodes        func() ([]control.ClusterMember, error)
 	OnInvite       func(control.InviteRequest) (control.Invite, error)
+	OnEvents       func(context.Context, control.EventsRequest, func([]control.Event) error) error
 	OnWhy          func(control.WhyRequest) (control.WhyResult, error)
 	OnTrace        func(control.TraceRequest) ([]control.Step, error)
 }
@@ -135,6 +136,14 @@ func (f *Fake) Invite(_ context.Context, r control.InviteRequest) (control.Invit
 		return control.Invite{}, errUnset
 	}
 	return f.OnInvite(r)
+}
+
+// Events implements control.Service.
+func (f *Fake) Events(ctx context.Context, r control.EventsRequest, emit func([]control.Event) error) error {
+	if f.OnEvents == nil {
+		return errUnset
+	}
+	return f.OnEvents(ctx, r, emit)
 }
 
 // Why implements control.Service.
