@@ -17,6 +17,7 @@ const (
 	objectsPath   = "/v1/objects"
 	proposePath   = "/v1/propose"
 	heartbeatPath = "/v1/heartbeat"
+	reachPath     = "/v1/reach"
 )
 
 // ErrStatus is matched when another node answered a request with an HTTP error:

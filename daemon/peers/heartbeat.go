@@ -33,6 +33,9 @@ type Heartbeat struct {
 	Folders      []FolderState `json:"folders"`
 	// Leaving: it is shutting down, and offline from now on.
 	Leaving bool `json:"leaving,omitempty"`
+	// Sent is its clock as it sent this: for telling people that clocks differ, and
+	// for nothing else. Older versions do not send it.
+	Sent time.Time `json:"sent,omitzero"`
 }
 
 // FolderState is how far a node is with one folder.
@@ -164,6 +167,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (p *Peers) exchange(ctx context.Context, l *link) {
 	ctx, cancel := context.WithTimeout(ctx, 3*p.every)
 	defer cancel()
+	asked := time.Now()
 	answer, err := p.sendState(ctx, l.node, false)
 	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return
@@ -175,13 +179,14 @@ func (p *Peers) exchange(ctx context.Context, l *link) {
 		p.log.Debug("heartbeat failed", "node", l.node, "err", err)
 		return
 	}
+	p.clockOf(l.node, answer.Sent, asked, time.Now())
 	p.heard(l.node, answer, false)
 	p.backend.Heartbeat(l.node, answer)
 }
 
 func (p *Peers) sendState(ctx context.Context, node id.Node, leaving bool) (Heartbeat, error) {
 	h := p.backend.State()
-	h.Node, h.Leaving = p.transport.Self(), leaving
+	h.Node, h.Leaving, h.Sent = p.transport.Self(), leaving, time.Now()
 	body, err := json.Marshal(h)
 	if err != nil {
 		return Heartbeat{}, fmt.Errorf("encode heartbeat: %w", err)

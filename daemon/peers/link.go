@@ -33,6 +33,7 @@ type link struct {
 	leaving bool
 	online  bool  // as last announced to the watchers
 	err     error // why the last heartbeat failed, nil if it did not
+	clock   Clock
 
 	fails   int
 	until   time.Time // not pulled from before this

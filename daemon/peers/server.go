@@ -36,6 +36,7 @@ func (p *Peers) serve(ctx context.Context) error {
 	mux.HandleFunc("POST "+objectsPath, p.serveObjects)
 	mux.HandleFunc("POST "+proposePath, p.servePropose)
 	mux.HandleFunc("POST "+heartbeatPath, p.serveHeartbeat)
+	mux.HandleFunc("POST "+reachPath, p.serveReach)
 	// Requests end with ctx, by its cancellation and by the close of connections.
 	s := &http.Server{
 		Handler:           p.members(mux),
@@ -170,9 +171,11 @@ func (p *Peers) serveHeartbeat(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad heartbeat", http.StatusBadRequest)
 		return
 	}
+	now := time.Now()
+	p.clockOf(from, h.Sent, now, now)
 	p.heard(from, h, true)
 	answer := p.backend.Heartbeat(from, h)
-	answer.Node, answer.Leaving = p.transport.Self(), false
+	answer.Node, answer.Leaving, answer.Sent = p.transport.Self(), false, time.Now()
 	body, err := json.Marshal(answer)
 	if err != nil {
 		http.Error(w, "no heartbeat", http.StatusInternalServerError)
