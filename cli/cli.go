@@ -99,6 +99,7 @@ Look first:  lockstep demo`,
 		newFolderCommand(a), newStatusCommand(a), newWaitCommand(a), newLogCommand(a), newCatCommand(a),
 		newRollbackCommand(a), newConflictsCommand(a), newNodeCommand(a), newDemoCommand(a),
 		newVersionCommand(a), newDebugCommand(a), newWhyCommand(a), newEventsCommand(a),
+		newDoctorCommand(a),
 	)
 	return group(root)
 }

@@ -44,4 +44,7 @@ type Service interface {
 
 	// Trace returns the last known steps of a path's way, oldest first.
 	Trace(ctx context.Context, r TraceRequest) ([]Step, error)
+
+	// Doctor checks the machine and the way to the other nodes; that takes seconds.
+	Doctor(ctx context.Context, r DoctorRequest) (DoctorReport, error)
 }

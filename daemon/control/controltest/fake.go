@@ -28,6 +28,7 @@ type Fake struct {
 	OnEvents       func(context.Context, control.EventsRequest, func([]control.Event) error) error
 	OnWhy          func(control.WhyRequest) (control.WhyResult, error)
 	OnTrace        func(control.TraceRequest) ([]control.Step, error)
+	OnDoctor       func(control.DoctorRequest) (control.DoctorReport, error)
 }
 
 var errUnset = errors.New("the test set no answer for this request")
@@ -160,6 +161,14 @@ func (f *Fake) Trace(_ context.Context, r control.TraceRequest) ([]control.Step,
 		return nil, errUnset
 	}
 	return f.OnTrace(r)
+}
+
+// Doctor implements control.Service.
+func (f *Fake) Doctor(_ context.Context, r control.DoctorRequest) (control.DoctorReport, error) {
+	if f.OnDoctor == nil {
+		return control.DoctorReport{}, errUnset
+	}
+	return f.OnDoctor(r)
 }
 
 var _ control.Service = (*Fake)(nil)
