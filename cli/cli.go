@@ -79,10 +79,10 @@ func newRootCommand(a *app) *cobra.Command {
 Every change is committed to one history that all machines share; nothing that
 was ever committed is lost.
 
-Start:       lockstep up PATH
-Next machine: lockstep invite            (here)
-              lockstep up --join TOKEN PATH (there)
-Look first:  lockstep demo`,
+Start:        lockstep up PATH
+Next machine: paste there the line that it prints
+Not well?     lockstep doctor
+Look first:   lockstep demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -99,8 +99,9 @@ Look first:  lockstep demo`,
 		newFolderCommand(a), newStatusCommand(a), newWaitCommand(a), newLogCommand(a), newCatCommand(a),
 		newRollbackCommand(a), newConflictsCommand(a), newNodeCommand(a), newDemoCommand(a),
 		newVersionCommand(a), newDebugCommand(a), newWhyCommand(a), newEventsCommand(a),
-		newDoctorCommand(a),
+		newDoctorCommand(a), newConfigCommand(a), newPathsCommand(a), newServiceCommand(a), newManCommand(a),
 	)
+	a.addCompletions(root)
 	return group(root)
 }
 

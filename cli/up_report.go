@@ -153,7 +153,7 @@ func (u *upReport) end() error {
 	if u.done.runs {
 		return nil
 	}
-	return u.say("running; ^C ends it (`lockstep service` makes it start by itself)")
+	return u.say("running; ^C ends it (`lockstep service print` has a unit that starts it)")
 }
 
 // MarshalJSON leaves the folder out where there is none.

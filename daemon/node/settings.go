@@ -210,3 +210,6 @@ func TokenIsOf(dir, token string) (bool, error) {
 	c, err := home(dir).load()
 	return err == nil && c.Cluster == t.Cluster, err
 }
+
+// DefaultSettings are those of a home without a config.toml.
+func DefaultSettings() Settings { return conf.Default() }
