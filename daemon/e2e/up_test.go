@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,7 +162,7 @@ func TestUpAndOneLine(t *testing.T) {
 	}
 	prints(t, ctx, out, "my-files: all of it is here at revision 1: 1 file, 5 B")
 
-	got, _ := there.stays(t, ctx, line+" --node-name laptop --listen 127.0.0.1:0")
+	got, stopThere := there.stays(t, ctx, line+" --node-name laptop --listen 127.0.0.1:0")
 	prints(t, ctx, got, "my-files: all of it is here at revision 1: 1 file, 5 B")
 	if b, err := os.ReadFile(filepath.Join(there.dir, "My Files", "a.txt")); err != nil || string(b) != "hello" {
 		t.Errorf("there arrived %q, %v", b, err)
@@ -178,6 +179,16 @@ func TestUpAndOneLine(t *testing.T) {
 	doctor(t, ctx, here, "laptop")
 	doctor(t, ctx, there, "desk")
 
+	// It comes back at another address, where nobody can dial it yet, so no log comes
+	// to it; and the leader under another name.
+	stopThere()
+	write(filepath.Join(there.dir, ".local/share/lockstep/config.toml"), "listen = \""+freeAddress(t)+"\"\n")
+	write(filepath.Join(folder, "b.txt"), "more")
+	there.stays(t, ctx, "lockstep up")
+	eventually(t, ctx, "a file at the node that has moved", func() bool {
+		b, err := os.ReadFile(filepath.Join(there.dir, "My Files", "b.txt"))
+		return err == nil && string(b) == "more"
+	})
 	stop()
 	write(filepath.Join(here.dir, ".local/share/lockstep/config.toml"), "name = \"table\"\n")
 	here.stays(t, ctx, "lockstep up --log-level warn")
@@ -185,6 +196,17 @@ func TestUpAndOneLine(t *testing.T) {
 		text, _ := there.do(t, ctx, 0, "lockstep node ls --json")
 		return strings.Contains(text, `"table"`)
 	})
+}
+
+// freeAddress is one that nobody listens at, most likely until it is used.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // doctor wants nothing wrong, and the other node reached both ways.

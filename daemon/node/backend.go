@@ -36,14 +36,17 @@ func (b backend) Propose(ctx context.Context, from id.Node, env meta.Envelope, b
 }
 
 // Heartbeat tells how far this node is.
-func (b backend) Heartbeat(from id.Node, _ peers.Heartbeat) peers.Heartbeat { return b.n.heartbeat() }
+func (b backend) Heartbeat(from id.Node, h peers.Heartbeat) peers.Heartbeat {
+	b.n.heardFrom(from, h.Address)
+	return b.n.heartbeat()
+}
 
 // State is what this node tells the others of itself.
 func (b backend) State() peers.Heartbeat { return b.n.heartbeat() }
 
 // heartbeat is what this node tells the others every second.
 func (n *Node) heartbeat() peers.Heartbeat {
-	h := peers.Heartbeat{Node: n.self, AppliedIndex: n.machine.AppliedIndex(), Version: Version}
+	h := peers.Heartbeat{Node: n.self, AppliedIndex: n.machine.AppliedIndex(), Version: Version, Address: n.address()}
 	if n.folders != nil {
 		h.Folders = n.folders.states()
 	}

@@ -128,6 +128,7 @@ func prepare(h home, name, listen, advertise string) (config, error) {
 	if listen, err = agreed("listen", listen, s.Listen); err != nil {
 		return c, err
 	}
+	c.Follow = advertise == "" // what config.toml says counts as long as it says it
 	if advertise, err = agreed("advertise", advertise, s.Advertise); err != nil {
 		return c, err
 	}
@@ -170,7 +171,7 @@ func prepare(h home, name, listen, advertise string) (config, error) {
 	}
 	c.Name, c.Listen = name, net.JoinHostPort(host, port)
 	if c.Advertise = advertise; advertise == "" {
-		c.Advertise, c.Follow = net.JoinHostPort(reachable(host), port), true
+		c.Advertise = here(host, port, "")
 	}
 	return c, nil
 }

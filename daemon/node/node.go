@@ -49,6 +49,9 @@ type Node struct {
 	folders   *folders
 	events    *events.Log
 
+	place place
+	moves chan moved // members at new addresses, for keepAddresses
+
 	fatal chan error // capacity 1: see stop
 }
 
@@ -71,7 +74,10 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	n := &Node{home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1), events: events.New(keptEvents)}
+	n := &Node{
+		home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1),
+		events: events.New(keptEvents), moves: make(chan moved, 16),
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, o) }()
 	select {
@@ -207,6 +213,7 @@ func (n *Node) lead(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.propose.Run(ctx) })
 	g.Go(func() error { return n.keepRecord(ctx) })
+	g.Go(func() error { return n.keepAddresses(ctx) })
 	return g.Wait()
 }
 

@@ -28,7 +28,7 @@ func (s service) Status(ctx context.Context, r control.StatusRequest) (control.S
 	n := s.n
 	st := control.Status{
 		Node: control.NodeStatus{
-			ID: n.self.String(), Name: n.members.name(n.self), Version: Version, Address: n.cfg.Advertise,
+			ID: n.self.String(), Name: n.members.name(n.self), Version: Version, Address: n.address(),
 			Listen: n.trans.ListenAddr().String(), UptimeS: time.Since(n.started).Seconds(), PID: os.Getpid(),
 		},
 		Cluster: s.cluster(), Freshness: fresh,
@@ -215,7 +215,7 @@ func (s service) Invite(ctx context.Context, r control.InviteRequest) (control.I
 		return control.Invite{}, errors.New(out.Reason)
 	}
 	t := join.Token{
-		Cluster: s.n.cfg.Cluster, Addresses: []string{s.n.cfg.Advertise}, Inviter: s.n.self, Secret: secret, Role: role,
+		Cluster: s.n.cfg.Cluster, Addresses: []string{s.n.address()}, Inviter: s.n.self, Secret: secret, Role: role,
 	}
 	return control.Invite{Token: t.String(), Role: role.String(), Expires: expires}, nil
 }

@@ -74,7 +74,7 @@ func ownTexts() (out []string) {
 func (n *Node) ownFacts() doctor.Node {
 	rs := n.raft.Status()
 	d := doctor.Node{
-		Name: n.members.name(n.self), Version: Version, Listen: n.trans.ListenAddr().String(), Advertise: n.cfg.Advertise,
+		Name: n.members.name(n.self), Version: Version, Listen: n.trans.ListenAddr().String(), Advertise: n.address(),
 		Own: ownTexts(), Removed: n.removed(), Leader: n.members.name(rs.Leader), Quorum: rs.HasQuorum,
 	}
 	for _, x := range rs.Servers {

@@ -1,14 +1,12 @@
 package node
 
 import (
-	"context"
 	"fmt"
 	"net"
 
 	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/join"
-	"github.com/lockstep-sync/lockstep/meta"
 )
 
 // Settings are what a home's config.toml says, and the defaults.
@@ -72,111 +70,11 @@ func (c config) with(s Settings) config {
 	switch {
 	case s.Advertise != "":
 		c.Advertise = s.Advertise
+		c.Follow = false
 	case c.Follow && err == nil:
-		c.Advertise = net.JoinHostPort(reachable(host), port)
+		c.Advertise = here(host, port, c.Advertise)
 	}
 	return c
-}
-
-// reachable is the address that others can use to reach a listener on host. Where
-// that is all of the machine's, it is the one that faces the network's way out: the
-// first in the system's list may be a container bridge's.
-func reachable(host string) string {
-	if !unspecified(host) {
-		return host
-	}
-	for _, target := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // of no one; nothing is sent
-		c, err := net.Dial("udp", target)
-		if err != nil {
-			continue
-		}
-		a, ok := c.LocalAddr().(*net.UDPAddr)
-		c.Close()
-		if ok && a.IP.IsGlobalUnicast() {
-			return a.IP.String()
-		}
-	}
-	if own := ownAddresses(); len(own) > 0 {
-		return own[0].String()
-	}
-	return "127.0.0.1"
-}
-
-// ownAddresses are the machine's that others may dial, IPv4 first.
-func ownAddresses() (out []net.IP) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var six []net.IP
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		switch {
-		case !ok || !n.IP.IsGlobalUnicast():
-		case n.IP.To4() != nil:
-			out = append(out, n.IP)
-		default:
-			six = append(six, n.IP)
-		}
-	}
-	return append(out, six...)
-}
-
-func unspecified(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "" || ip != nil && ip.IsUnspecified()
-}
-
-// keepRecord tells the cluster where this node can be reached, and its name if
-// config.toml sets one, where that changed.
-func (n *Node) keepRecord(ctx context.Context) error {
-	changed, stop := n.machine.Watch()
-	defer stop()
-	for {
-		r, ok, err := n.record()
-		if err != nil {
-			return err
-		}
-		if ok {
-			return n.updateRecord(ctx, r)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-	}
-}
-
-func (n *Node) record() (meta.NodeRecord, bool, error) {
-	v := n.machine.View()
-	defer v.Close()
-	return v.Node(n.self)
-}
-
-func (n *Node) updateRecord(ctx context.Context, now meta.NodeRecord) error {
-	want := meta.NodeRecord{ID: n.self}
-	if now.Address != n.cfg.Advertise {
-		want.Address = n.cfg.Advertise
-	}
-	if n.set.Name != "" && now.Name != n.set.Name {
-		want.Name = n.set.Name
-	}
-	if want.Address == "" && want.Name == "" {
-		return nil
-	}
-	out, err := n.propose.Do(ctx, meta.NodeCmd{Op: meta.NodeUpdate, Record: want})
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err != nil:
-		return err
-	case out.Kind == meta.Refused:
-		n.log.Error("the cluster does not take this node's name or address", "name", want.Name, "address", want.Address, "reason", out.Reason)
-	case want.Name != "" && string(out.Detail) != want.Name:
-		n.log.Warn("the name in config.toml is another node's; this one got the next free one", "name", string(out.Detail))
-	}
-	return nil
 }
 
 // PathSet is where everything of a node is.

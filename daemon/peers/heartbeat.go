@@ -36,6 +36,9 @@ type Heartbeat struct {
 	// Sent is its clock as it sent this: for telling people that clocks differ, and
 	// for nothing else. Older versions do not send it.
 	Sent time.Time `json:"sent,omitzero"`
+	// Address at which it can be dialled, as far as it knows: HOST:PORT, to be checked
+	// by who uses it. Older versions do not send it.
+	Address string `json:"address,omitempty"`
 }
 
 // FolderState is how far a node is with one folder.
