@@ -24,14 +24,14 @@ func reach(f Facts, m Member) control.Finding {
 	const there = "let its port in there (TCP: the firewall, the router), or put an address that this machine can dial into advertise in its config.toml; to try it:"
 	dial := func(x control.Finding) control.Finding { return withCommand(x, "nc -vz %s", hostPort(m.Address)) }
 	switch {
-	case m.Dial != nil && m.Heard:
-		return dial(fixed(problem("this node cannot dial it at %s: %v; it can dial this one", m.Address, m.Dial), there))
 	case m.Dial != nil && !m.Online:
 		seen := "not since this daemon started"
 		if !m.LastSeen.IsZero() {
 			seen = humanize.Time(m.LastSeen)
 		}
 		return dial(fixed(note("it is offline (last seen: %s): %v", seen, m.Dial), "start it; if it runs, %s", there))
+	case m.Dial != nil && m.Heard:
+		return dial(fixed(problem("this node cannot dial it at %s: %v; it can dial this one", m.Address, m.Dial), there))
 	case m.Dial != nil:
 		return dial(fixed(problem("this node cannot dial it at %s: %v", m.Address, m.Dial), there))
 	case m.DialledKnown && m.Dialled != nil:

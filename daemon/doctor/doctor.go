@@ -90,6 +90,7 @@ type Folder struct {
 	PendingBytes int64
 	Disk         Disk
 	FS           *Features
+	FSErr        error // why FS could not be tried
 	Clashes      []Clash
 	// MoreClashes: the list is cut.
 	MoreClashes bool

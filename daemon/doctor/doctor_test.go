@@ -82,6 +82,7 @@ func TestFindings(t *testing.T) {
 		{"disk", "too small for what comes", func(f *Facts) { f.Folders[0].PendingBytes = 200 << 30 }, problem, "docs", "200 GiB are to come to /d, and 100 GiB are free"},
 		{"disk", "not told", func(f *Facts) { f.Folders[0].Disk.Known = false }, skipped, "docs", "not tell"},
 		{"filesystem", "not tried", func(f *Facts) { f.Folders[0].FS = nil }, skipped, "docs", "cannot be tried"},
+		{"filesystem", "not writable", func(f *Facts) { f.Folders[0].FS, f.Folders[0].FSErr = nil, broken }, problem, "docs", "no file can be made in /d: broken"},
 		{"filesystem", "network", func(f *Facts) { f.Folders[0].Disk.Type, f.Folders[0].Disk.Network = "cifs", true }, note, "docs", "scan_interval"},
 		{"filesystem", "no leases", func(f *Facts) { f.Folders[0].FS.Lease = false }, note, "docs", "owner of the files"},
 		{"filesystem", "no exchange", func(f *Facts) { f.Folders[0].FS = &Features{Lease: true} }, note, "docs", "moved aside"},
@@ -107,6 +108,9 @@ func TestFindings(t *testing.T) {
 		{"reachability", "offline", func(f *Facts) {
 			f.Members[0] = Member{Name: "b", Address: "192.0.2.2:7417", Dial: broken}
 		}, note, "b", "nc -vz 192.0.2.2 7417"},
+		{"reachability", "offline, heard of a moment ago", func(f *Facts) {
+			f.Members[0] = Member{Name: "b", Address: "192.0.2.2:7417", Dial: broken, Heard: true}
+		}, note, "b", "offline"},
 		{"reachability", "it is not reached", func(f *Facts) { f.Members[0].Dial = broken }, problem, "b", "it can dial this one"},
 		{"reachability", "hears of it only", func(f *Facts) { f.Members[0].Dial, f.Members[0].Heard = broken, false }, problem, "b", "cannot dial it at 192.0.2.2:7417: broken"},
 		{"reachability", "this one is not reached", func(f *Facts) { f.Members[0].Dialled = broken }, problem, "b", "cannot dial this node at 192.0.2.1:7417: broken"},

@@ -30,10 +30,14 @@ func checkDisk(f Facts) []control.Finding {
 func checkFilesystem(f Facts) []control.Finding {
 	var out []control.Finding
 	for _, x := range f.Folders {
-		if x.Err == nil && x.FS != nil {
-			out = append(out, features(f.OS, x)...)
-		} else {
+		switch {
+		case x.Err != nil || x.FS == nil && x.FSErr == nil:
 			out = append(out, about(x.Name, skipped("its directory cannot be tried")))
+		case x.FSErr != nil:
+			out = append(out, about(x.Name, fixed(problem("no file can be made in %s: %v", x.Root, x.FSErr),
+				"run the daemon as the owner of the directory; or mount it for writing, or free some space, whichever it is")))
+		default:
+			out = append(out, features(f.OS, x)...)
 		}
 	}
 	return one(out, ok("no folders"))
@@ -48,7 +52,7 @@ func features(os string, x Folder) (out []control.Finding) {
 	}
 	if x.Disk.Network {
 		say(fixed(note("%s is on a network (%s): changes made on other machines give no notice, and are found by scans", x.Root, kind),
-			"keep the folder on the machine that has the disk, or set a short scan_interval in %s", "config.toml"))
+			"keep the folder on the machine that has the disk, or set a short scan_interval in config.toml"))
 	}
 	if !x.FS.Exchange && !x.FS.NoReplace {
 		say(note("%s cannot move files into place without a gap: each is moved aside first, under a note that a restart finishes", kind))

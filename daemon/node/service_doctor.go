@@ -120,7 +120,7 @@ func (s service) folderFacts(ctx context.Context, f id.Folder, e *folder.Engine)
 	}
 	if d.Err = folder.CheckRoot(in.Root, f); d.Err == nil { // nothing is written where the marker is not
 		d.Disk = doctor.LookAtDisk(in.Root)
-		d.FS, d.Err = doctor.Probe(in.Root)
+		d.FS, d.FSErr = doctor.Probe(in.Root)
 	}
 	d.Clashes, d.MoreClashes, err = doctor.Clashes(func(each func(string) error) error {
 		return v.Tree(f, "", in.Head.Revision, func(x meta.Version) error {
