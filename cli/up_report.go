@@ -208,14 +208,14 @@ func warnAddress(w io.Writer, n control.NodeStatus, config string) {
 	if err != nil || !loopback(host) {
 		return
 	}
-	listen, _, err := net.SplitHostPort(n.Listen)
-	if err == nil && loopback(listen) {
-		fmt.Fprintf(w, "warning: this node listens on loopback only (%s): no other machine can reach it; for more than\n"+
-			"  this machine put listen = \"0.0.0.0:7417\" into %s and restart it\n", n.Listen, printable(config))
-		return
+	why, set := "the others are told to dial "+n.Address+", which is each machine's own", `advertise = "HOST:PORT"`
+	if listen, _, err := net.SplitHostPort(n.Listen); err == nil && loopback(listen) {
+		why, set = "this node listens on loopback only ("+n.Listen+")", `listen = "0.0.0.0:7417"`
 	}
-	fmt.Fprintf(w, "warning: the others are told to dial %s, which is each machine's own: no other machine can reach this\n"+
-		"  node; put advertise = \"HOST:PORT\" into %s and restart it\n", n.Address, printable(config))
+	var sb strings.Builder
+	wrap(&sb, "", 0, "warning: "+why+": no other machine can reach it. For more than this machine, put the next line into "+
+		printable(config)+" and restart the node:")
+	fmt.Fprintf(w, "%s  %s\n", sb.String(), set)
 }
 
 func loopback(host string) bool {
