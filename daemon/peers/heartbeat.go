@@ -16,6 +16,8 @@ import (
 const (
 	// maxHeartbeat bounds a heartbeat in bytes: about 5,000 folders.
 	maxHeartbeat = 1 << 20
+	// maxAddress bounds an address in a heartbeat, in bytes: a host's name has 253.
+	maxAddress = 300
 	// kickGap is the least time between two heartbeats to one member that Kick
 	// causes: under continuous writing the others hear of it 20 times a second.
 	kickGap = 50 * time.Millisecond
@@ -207,6 +209,9 @@ func decodeHeartbeat(from id.Node, data []byte) (h Heartbeat, err error) {
 	}
 	if len(h.Version) > 64 {
 		return Heartbeat{}, fmt.Errorf("heartbeat of node %s: version of %d bytes", from.Short(), len(h.Version))
+	}
+	if len(h.Address) > maxAddress {
+		return Heartbeat{}, fmt.Errorf("heartbeat of node %s: address of %d bytes", from.Short(), len(h.Address))
 	}
 	h.Node = from
 	// In one order, so that equal states compare equal.

@@ -75,3 +75,15 @@ func TestClockOf(t *testing.T) {
 		t.Error("a clock that was never told is known")
 	}
 }
+
+// TestHeartbeatBounds: a heartbeat with an address that cannot be one is refused whole.
+func TestHeartbeatBounds(t *testing.T) {
+	t.Parallel()
+	text := func(n int) []byte { return []byte(`{"version":"1","address":"` + strings.Repeat("a", n) + `"}`) }
+	if h, err := decodeHeartbeat(id.Node{1}, text(maxAddress)); err != nil || len(h.Address) != maxAddress {
+		t.Errorf("the longest: %d bytes, %v", len(h.Address), err)
+	}
+	if _, err := decodeHeartbeat(id.Node{1}, text(maxAddress+1)); err == nil {
+		t.Error("one byte more is taken")
+	}
+}
