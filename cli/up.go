@@ -71,7 +71,7 @@ func runUp(ctx context.Context, a *app, o upOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := a.canBeRoot(string(r.Path)); err != nil {
+		if err := a.canBeRoot(string(r.Path), home); err != nil {
 			return err
 		}
 	}
@@ -123,10 +123,16 @@ func (a *app) foundNode(ctx context.Context, done *upDone, o upOptions) error {
 	return nil
 }
 
-// canBeRoot says why nothing can be synced at dir: it is no directory, or cannot be
-// made. What is missing is made later, when the node has said that no folder of its
+// canBeRoot says why nothing can be synced at dir: it is no directory, cannot be
+// made, or would hold the node's home. What is missing is made later, when the node has said that no folder of its
 // own belongs there, whose disk may just not be mounted.
-func (a *app) canBeRoot(dir string) error {
+func (a *app) canBeRoot(dir, home string) error {
+	if isBelow(dir, home) {
+		return errorf("up: %s is inside the node's home %s; give a directory outside of it, or another --home", dir, home)
+	}
+	if isBelow(home, dir) {
+		return errorf("up: the node's home %s is inside %s; give a directory in there, such as %s, or another --home", home, dir, filepath.Join(dir, "Sync"))
+	}
 	st, err := os.Stat(dir)
 	switch {
 	case err == nil && st.IsDir():
@@ -143,6 +149,25 @@ func (a *app) canBeRoot(dir string) error {
 		return errorf("up: %s does not exist, and neither does the directory that it would be in; make it first", dir)
 	}
 	return nil
+}
+
+// isBelow reports whether p is dir or in it, symlinks resolved as far as they are there.
+func isBelow(p, dir string) bool {
+	rel, err := filepath.Rel(realPath(dir), realPath(p))
+	return err == nil && filepath.IsLocal(rel)
+}
+
+func realPath(p string) string {
+	for rest := ""; ; {
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			return filepath.Join(real, rest)
+		}
+		up := filepath.Dir(p)
+		if up == p {
+			return filepath.Join(p, rest)
+		}
+		p, rest = up, filepath.Join(filepath.Base(p), rest)
+	}
 }
 
 // belowUserHome returns dir relative to the user's home directory, if it is in there.

@@ -176,6 +176,16 @@ func TestUpRefusesFirst(t *testing.T) {
 			t.Errorf("stderr %q", w.err.String())
 		}
 	}
+	if err := os.Symlink(filepath.Dir(w.home), filepath.Join(w.wd, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{w.home, filepath.Dir(w.home), filepath.Join(w.home, "new"), "link", "link/" + filepath.Base(w.home)} {
+		w.up(t, 1, "--join", "lockstep1-T", path)
+		w.did(t)
+		if !strings.Contains(w.err.String(), "the node's home") {
+			t.Errorf("%s: stderr %q", path, w.err.String())
+		}
+	}
 	w.up(t, 2, "--name", "N", "file")
 	w.up(t, 2, "--prefer", "both")
 	w.did(t)
