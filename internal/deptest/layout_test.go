@@ -61,6 +61,7 @@ func TestFunctionLength(t *testing.T) {
 // helpers, NAMEtest, never does.
 var noDesign = map[string]string{
 	"cli/lockstep": "main, a few lines",
+	"docs":         "pages, and the tests that run their commands; its package comment says how",
 	"daemon/e2e":   "tests alone; its package comment says how to run them",
 }
 

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package docs
+
+import (
+	"errors"
+	"os/exec"
+)
+
+func terminalOutput(*exec.Cmd) ([]byte, error) { return nil, errors.ErrUnsupported }
