@@ -15,37 +15,6 @@ func newFolderCommand(a *app) *cobra.Command {
 	return group(cmd)
 }
 
-func newFolderAddCommand(a *app) *cobra.Command {
-	var name, prefer string
-	cmd := &cobra.Command{
-		Use:   "add PATH",
-		Short: "Start syncing a directory, or join the cluster's folder of that name with it",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runFolderAdd(cmd.Context(), a, args[0], name, prefer)
-		},
-	}
-	cmd.Flags().StringVar(&name, "name", "", "the folder's `NAME` (default: the directory's, lower-cased, other characters as -)")
-	cmd.Flags().StringVar(&prefer, "prefer", "", "where more than 100 paths differ from the cluster's: `cluster, mine or both`")
-	return cmd
-}
-
-func runFolderAdd(ctx context.Context, a *app, path, name, prefer string) error {
-	svc, err := a.service()
-	if err != nil {
-		return err
-	}
-	r, err := a.addRequest(path, name, prefer)
-	if err != nil {
-		return err
-	}
-	res, err := svc.FolderAdd(ctx, r)
-	if err != nil {
-		return err
-	}
-	return printAdded(a, res)
-}
-
 func (a *app) addRequest(path, name, prefer string) (control.FolderAddRequest, error) {
 	if path == "" {
 		return control.FolderAddRequest{}, badUsage("add folder: the path is empty")
@@ -66,18 +35,6 @@ func checkPrefer(s string) error {
 		return nil
 	}
 	return badUsage("--prefer %q: want cluster, mine or both", s)
-}
-
-func printAdded(a *app, res control.FolderAddResult) error {
-	if a.json {
-		return printJSON(a.Out, res)
-	}
-	what := "new folder"
-	if res.Joined {
-		what = "joined folder"
-	}
-	_, err := fmt.Fprintf(a.Out, "%s %s at %s\n", what, res.Name, printable(res.Path))
-	return err
 }
 
 func newFolderLsCommand(a *app) *cobra.Command {

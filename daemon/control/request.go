@@ -62,6 +62,8 @@ type FolderAddRequest struct {
 	Name string  `json:"name,omitempty"`
 	// Prefer is "", "cluster", "mine" or "both".
 	Prefer string `json:"prefer,omitempty"`
+	// DryRun only makes the plan.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // FolderRemoveRequest unsubscribes this node, or ends the folder everywhere.

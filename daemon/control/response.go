@@ -151,6 +151,11 @@ type FolderAddResult struct {
 	Path string `json:"path"`
 	// Joined: the cluster had a folder of that name, and this node joined it.
 	Joined bool `json:"joined"`
+	DryRun bool `json:"dry_run"`
+	// Plan is how the directory's content stood to the folder's; nil for a new folder.
+	Plan *FolderPlan `json:"plan,omitempty"`
+	// Kept is where history keeps what --prefer cluster replaced.
+	Kept *KeptMine `json:"kept,omitempty"`
 }
 
 // FolderRemoveResult is what `folder rm` did, or would do.

@@ -60,15 +60,17 @@ func fineClock(h vfs.Handle) bool {
 }
 
 // ripen waits until a file's ctime is old enough for a hash to be trusted: B10.
-func (e *Engine) ripen(ctx context.Context, st vfs.Stat) error {
-	if e.tick == 0 {
+func (e *Engine) ripen(ctx context.Context, st vfs.Stat) error { return ripen(ctx, st, e.tick) }
+
+func ripen(ctx context.Context, st vfs.Stat, tick time.Duration) error {
+	if tick == 0 {
 		return nil
 	}
-	young := e.tick - time.Since(time.Unix(0, st.CTime))
+	young := tick - time.Since(time.Unix(0, st.CTime))
 	if young <= 0 {
 		return nil
 	}
-	t := time.NewTimer(min(young, e.tick)) // a ctime in the future waits no longer
+	t := time.NewTimer(min(young, tick)) // a ctime in the future waits no longer
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

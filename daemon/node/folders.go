@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type folders struct {
 	// roots that an add is under way for.
 	change  sync.Mutex
 	claimed map[string]struct{}
+	joining map[id.Folder]struct{} // guarded by change: see claimID
 
 	mu   sync.Mutex // guards live
 	live map[id.Folder]*running
@@ -47,7 +49,7 @@ type running struct {
 }
 
 func newFolders(n *Node) *folders {
-	return &folders{n: n, start: make(chan *running), ended: make(chan struct{}), claimed: make(map[string]struct{}), live: make(map[id.Folder]*running)}
+	return &folders{n: n, start: make(chan *running), ended: make(chan struct{}), claimed: make(map[string]struct{}), joining: make(map[id.Folder]struct{}), live: make(map[id.Folder]*running)}
 }
 
 // load registers the mapped folders; Run then runs them. It is called before
@@ -311,6 +313,12 @@ func (fs *folders) add(f id.Folder, name, root string) error {
 		return err
 	}
 	return fs.open(f, root)
+}
+
+// mapped reports whether this node keeps a folder, from its next start on at least.
+func (fs *folders) mapped(f id.Folder) bool {
+	maps, err := fs.n.local.Folders()
+	return err != nil || slices.ContainsFunc(maps, func(m local.Folder) bool { return m.ID == f })
 }
 
 // create makes a folder in the cluster, and returns its ID.

@@ -3,13 +3,13 @@ package node
 import (
 	"context"
 	"errors"
-	"io"
-
-	"github.com/zeebo/blake3"
+	"fmt"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/internal/id"
-	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
@@ -17,127 +17,167 @@ import (
 // is likely a wrong directory, and would litter it with conflict copies.
 const planLimit = 100
 
-// planJoin refuses a first join of a directory whose content differs from the
-// folder's at many paths, unless the user said what to do.
-func (s service) planJoin(ctx context.Context, f meta.Folder, root, prefer string) error {
+// joinFolder makes this node keep a folder of the cluster at a directory that may
+// have content. What history holds is taken as known; what it does not hold is kept
+// as prefer says, and where that is much and nothing is said nothing is done.
+func (s service) joinFolder(ctx context.Context, f id.Folder, res control.FolderAddResult, prefer string) (_ control.FolderAddResult, err error) {
+	release, err := s.n.folders.claimID(f, res.Name)
+	if err != nil {
+		return res, err
+	}
+	defer release()
+	o := folder.SurveyOptions{ID: f, Root: res.Path, Machine: s.n.machine, Local: s.n.local}
+	if !res.DryRun {
+		o.Chunks = s.n.chunks
+	}
+	sv, err := folder.NewSurvey(o)
+	if err != nil {
+		return res, control.Errorf(control.CodeFailed, "add folder: compare %s with the folder: %w", res.Path, err)
+	}
+	defer func() {
+		if err != nil && !res.DryRun && !s.n.folders.mapped(f) {
+			err = withCleanup(err, sv.Undo())
+		}
+		err = withCleanup(err, sv.Close())
+	}()
+	// Comparing reads files: it is bounded by the caller, not by the time of a commit.
+	plan, err := sv.Run(ctx)
+	if err != nil {
+		return res, control.Errorf(control.CodeFailed, "add folder: compare %s with the folder: %w", res.Path, err)
+	}
+	res.Plan = planOf(plan, prefer)
+	if res.DryRun {
+		return res, nil
+	}
+	if res.Plan.Stops {
+		return res, stopped(res)
+	}
+	if res.Plan.Different.Count > 0 {
+		if res.Kept, err = s.prefer(ctx, f, sv, prefer); err != nil {
+			return res, err
+		}
+	}
+	if err := s.n.chunks.Sync(ctx); err != nil {
+		return res, err
+	}
+	return res, s.n.folders.add(f, res.Name, res.Path)
+}
+
+// withCleanup keeps an error as it is, with its class, where cleaning up worked.
+func withCleanup(err, cleanup error) error {
+	if cleanup == nil {
+		return err
+	}
+	return errors.Join(err, cleanup)
+}
+
+// prefer settles what is neither equal nor in history, before the folder runs.
+func (s service) prefer(ctx context.Context, f id.Folder, sv *folder.Survey, prefer string) (*control.KeptMine, error) {
 	switch prefer {
-	case "", "both":
-	case "cluster", "mine":
-		return control.Errorf(control.CodeUsage, "add folder: --prefer %s is not supported yet", prefer).
-			WithHint("--prefer both keeps both sides of every difference as a conflict; or move the directory's content away first")
-	default:
-		return control.Errorf(control.CodeUsage, "add folder: --prefer %q is none of cluster, mine, both", prefer)
-	}
-	if prefer == "both" {
-		return nil
-	}
-	v := s.n.machine.View()
-	defer v.Close()
-	head, err := v.Head(f.ID)
-	if err != nil || head.Revision == 0 {
-		return err
-	}
-	disk, err := vfs.OpenReal(root)
-	if err != nil {
-		return err
-	}
-	defer disk.Close()
-	p := planner{ctx: ctx, v: v, folder: f.ID, head: head.Revision, disk: disk}
-	if err := p.walk(""); err != nil {
-		return control.Errorf(control.CodeFailed, "add folder: compare %s with the folder: %w", root, err)
-	}
-	if len(p.differ) <= planLimit {
-		return nil
-	}
-	var paths []control.BlockedPath
-	for _, d := range p.differ {
-		paths = append(paths, control.NewBlockedPath(string(d), "differs from every version that the folder had here"))
-	}
-	return control.Errorf(control.CodeFailed, "add folder: %d paths in %s differ from folder %q; %d are equal", len(p.differ), root, f.Name, p.equal).
-		WithHint("is this the right directory? --prefer both adds it and keeps both sides of each as a conflict").
-		WithPaths(paths)
-}
-
-// planner compares a directory with the head, and what differs with history.
-type planner struct {
-	ctx    context.Context
-	v      *meta.View
-	folder id.Folder
-	head   id.Revision
-	disk   vfs.FS
-	differ []id.Path
-	equal  int
-}
-
-func (p *planner) walk(dir id.Path) error {
-	names, err := p.disk.ReadDir(dir)
-	if err != nil {
-		return nil // unreadable: listed as blocked once the folder runs
-	}
-	for _, name := range names {
-		if err := p.ctx.Err(); err != nil {
-			return err
-		}
-		at := dir.Join(name)
-		if at.Check() != nil {
-			continue
-		}
-		st, err := p.disk.Lstat(at)
+	case "mine":
+		return nil, sv.PreferMine()
+	case "cluster":
+		kept, base, err := s.keepMine(ctx, f, sv)
 		if err != nil {
-			continue
+			return nil, err
 		}
-		switch st.Kind {
-		case vfs.Dir:
-			if err := p.walk(at); err != nil {
-				return err
-			}
-		case vfs.File:
-			if err := p.file(at, st); err != nil {
-				return err
-			}
-		}
+		return kept, sv.PreferCluster(base)
 	}
-	return nil
+	return nil, nil // the folder's engine makes conflicts of them
 }
 
-// file counts a file whose path the folder has now, as equal if its content is
-// that of any version of the path.
-func (p *planner) file(at id.Path, st vfs.Stat) error {
-	head, _, err := p.v.At(p.folder, at, p.head)
-	if err != nil || head.Entry.Kind == meta.Absent {
-		return err
+// keepBytes bounds the paths of one commit, as the folder's engine does, with room for
+// the entries.
+const (
+	keepBytes   = 8 << 20
+	keepPerPath = 200
+)
+
+// keepMine gives what differs to history: commits that put it below a new directory,
+// and one right behind them that deletes it, so that it is restorable and on nobody's
+// disk.
+func (s service) keepMine(ctx context.Context, f id.Folder, sv *folder.Survey) (*control.KeptMine, meta.Base, error) {
+	dir := id.Path(fmt.Sprintf("replaced-on-%s-%s", s.n.cfg.Name, time.Now().UTC().Format("20060102-150405")))
+	changes, err := sv.Mine(ctx, dir)
+	if err != nil || len(changes) == 0 {
+		return nil, meta.Base{}, err
 	}
-	sum, err := p.hash(at)
-	if err != nil {
-		return nil
-	}
-	found := errors.New("found")
-	err = p.v.History(p.folder, at, func(v meta.Version) error {
-		if v.Entry.Kind == meta.File && v.Entry.Content == sum && v.Entry.Size == st.Size {
-			return found
+	parts := split(changes)
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	outs, err := s.n.propose.Series(ctx, f, len(parts)+1, func(i int, before id.Sequence) meta.Command {
+		cmd := meta.CommitCmd{Folder: f, Origin: meta.OriginEdit, Message: "kept before the folder was joined with --prefer cluster"}
+		if i < len(parts) {
+			cmd.Changes = parts[i]
+		} else {
+			cmd.Changes = []meta.Change{{Op: meta.OpDelete, Path: dir, Base: meta.Base{Own: before}}}
 		}
-		return nil
+		return cmd
 	})
-	switch {
-	case errors.Is(err, found):
-		p.equal++
-		return nil
-	case err == nil:
-		p.differ = append(p.differ, at)
+	if err != nil {
+		return nil, meta.Base{}, s.asked("add folder", err, "nothing here was changed: run it again later")
 	}
-	return err
+	for _, o := range outs {
+		if o.Kind == meta.Refused {
+			return nil, meta.Base{}, control.Errorf(control.CodeFailed, "add folder: keep in history what differs: the cluster refused it: %s", o.Reason)
+		}
+	}
+	last := outs[len(parts)-1]
+	kept := &control.KeptMine{Path: string(dir), Revision: uint64(last.Revision), Files: len(changes)}
+	return kept, meta.Base{Revision: last.Revision, Hash: last.Hash}, nil
 }
 
-func (p *planner) hash(at id.Path) (d id.Digest, err error) {
-	h, err := p.disk.Open(at)
-	if err != nil {
-		return d, err
+// split cuts changes into commits of bounded size.
+func split(all []meta.Change) (out [][]meta.Change) {
+	size, from := 0, 0
+	for i, c := range all {
+		n := len(c.Path) + len(c.Entry.Target) + keepPerPath
+		if size += n; size > keepBytes && i > from {
+			out, from, size = append(out, all[from:i]), i, n
+		}
 	}
-	defer h.Close()
-	sum := blake3.New()
-	if _, err := io.Copy(sum, h); err != nil {
-		return d, err
+	return append(out, all[from:])
+}
+
+// planOf puts a survey's plan into the control API's words.
+func planOf(p folder.Plan, prefer string) *control.FolderPlan {
+	by := func(st reconcile.Standing) control.PlanPaths { return planPaths(p.By[st], p.First[st]) }
+	out := &control.FolderPlan{
+		Equal: by(reconcile.Equal), Older: by(reconcile.Older), DeletedThere: by(reconcile.Gone),
+		OnlyThere: planPaths(p.OnlyThere, p.FirstOnlyThere), OnlyHere: by(reconcile.Fresh),
+		Different: by(reconcile.Different), Unread: planPaths(p.Unread, p.FirstUnread),
+		Limit: planLimit, Prefer: prefer,
 	}
-	copy(d[:], sum.Sum(nil))
-	return d, nil
+	out.Stops = prefer == "" && out.Different.Count > planLimit
+	return out
+}
+
+func planPaths(n int, first []id.Path) control.PlanPaths {
+	out := control.PlanPaths{Count: n, First: []control.PlanPath{}}
+	for _, p := range first {
+		text, b64 := control.EncodePath(string(p))
+		out.First = append(out.First, control.PlanPath{Path: text, PathB64: b64})
+	}
+	return out
+}
+
+// stopped is why a join was not carried out.
+func stopped(res control.FolderAddResult) error {
+	p := res.Plan
+	var paths []control.BlockedPath
+	add := func(of control.PlanPaths, what string) {
+		for _, f := range of.First {
+			paths = append(paths, control.BlockedPath{Path: f.Path, PathB64: f.PathB64, Reason: what})
+		}
+	}
+	add(p.Different, "differs from every version of it in the folder")
+	add(p.OnlyHere, "only here")
+	add(p.OnlyThere, "only in the folder")
+	add(p.DeletedThere, "deleted in the folder since")
+	add(p.Older, "an older version")
+	return control.Errorf(control.CodeFailed,
+		"add folder: %d paths in %s differ from folder %q (%d equal, %d older, %d deleted there, %d only there, %d only here); nothing was changed",
+		p.Different.Count, res.Path, res.Name, p.Equal.Count, p.Older.Count, p.DeletedThere.Count, p.OnlyThere.Count, p.OnlyHere.Count).
+		WithHint("is this the right directory? then --prefer cluster (theirs; yours stay in history), mine (yours; theirs stay in history) or both (a conflict each)").
+		WithPaths(paths)
 }

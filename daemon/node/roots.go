@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/folder"
 	"github.com/lockstep-sync/lockstep/internal/atomicfile"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -53,6 +54,25 @@ func (fs *folders) claim(ctx context.Context, root string) (release func(), err 
 		return nil, err
 	}
 	return release, nil
+}
+
+// claimID keeps a folder for one add until release is called: what an add records
+// before the folder is mapped must not be mixed with another's.
+func (fs *folders) claimID(f id.Folder, name string) (release func(), err error) {
+	fs.change.Lock()
+	defer fs.change.Unlock()
+	if e := fs.engine(f); e != nil {
+		return nil, addedAlready(name, e.Root())
+	}
+	if _, busy := fs.joining[f]; busy {
+		return nil, control.Errorf(control.CodeFailed, "add folder: %q is being added by another command", name)
+	}
+	fs.joining[f] = struct{}{}
+	return func() {
+		fs.change.Lock()
+		defer fs.change.Unlock()
+		delete(fs.joining, f)
+	}, nil
 }
 
 // checkMapped says why a directory cannot be a folder's root beside what this node

@@ -15,47 +15,6 @@ import (
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
-// FolderAdd implements control.Service.
-func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (control.FolderAddResult, error) {
-	var res control.FolderAddResult
-	root, err := filepath.EvalSymlinks(string(r.Path))
-	if err != nil {
-		return res, control.Errorf(control.CodeFailed, "add folder: %w", err).WithHint("make the directory first")
-	}
-	name := r.Name
-	if name == "" {
-		name = id.MakeName(filepath.Base(root), "folder")
-	}
-	if err := id.CheckName(name); err != nil {
-		return res, control.Errorf(control.CodeUsage, "add folder: %w", err)
-	}
-	release, err := s.n.folders.claim(ctx, root)
-	if err != nil {
-		return res, control.Errorf(control.CodeFailed, "add folder: %w", err)
-	}
-	defer release()
-	caller := ctx
-	ctx, cancel := context.WithTimeout(ctx, commitTime)
-	defer cancel()
-	f, joined, err := s.findOrCreate(ctx, name, root)
-	if err != nil {
-		return res, err
-	}
-	if e := s.n.folders.engine(f); e != nil {
-		return res, addedAlready(name, e.Root())
-	}
-	if joined {
-		// Comparing reads files: it is bounded by the caller, not by the commit.
-		if err := s.planJoin(caller, meta.Folder{ID: f, Name: name}, root, r.Prefer); err != nil {
-			return res, err
-		}
-	}
-	if err := s.n.folders.add(f, name, root); err != nil {
-		return res, err
-	}
-	return control.FolderAddResult{Name: name, ID: f.String(), Path: root, Joined: joined}, nil
-}
-
 func addedAlready(name, root string) error {
 	return control.Errorf(control.CodeFailed, "add folder: %q is on this node already, at %s", name, root).
 		WithHint("see `lockstep folder ls`; choose another name with --name")
@@ -63,8 +22,8 @@ func addedAlready(name, root string) error {
 
 // findOrCreate returns the cluster's folder of a name, made if there is none. The
 // leader is asked first, so that two nodes that add one name share one folder.
-// A root that is marked as another folder makes none.
-func (s service) findOrCreate(ctx context.Context, name, root string) (f id.Folder, joined bool, err error) {
+// A root that is marked as another folder makes none, nor does a dry run.
+func (s service) findOrCreate(ctx context.Context, name, root string, dryRun bool) (f id.Folder, joined bool, err error) {
 	find := func() (id.Folder, bool, error) {
 		v := s.n.machine.View()
 		defer v.Close()
@@ -85,8 +44,8 @@ func (s service) findOrCreate(ctx context.Context, name, root string) (f id.Fold
 	if err := checkMark(root, f); err != nil {
 		return f, false, control.Errorf(control.CodeFailed, "add folder: %w", err)
 	}
-	if joined {
-		return f, true, nil
+	if joined || dryRun {
+		return f, joined, nil
 	}
 	if f, err = s.n.folders.create(ctx, name); err == nil {
 		return f, false, nil
