@@ -152,6 +152,36 @@ func (s *Store) DropFile(n uint64) error {
 	return nil
 }
 
+// DropFiles is DropFile for many files at once: their rows are deleted one by one,
+// for thousands of deleted ranges would slow every read of the index down.
+func (s *Store) DropFiles(ns []uint64) error {
+	b := s.kv.NewBatch()
+	defer func() { b.Discard() }()
+	flush := func() error {
+		full := b
+		b = s.kv.NewBatch()
+		if err := full.Commit(false); err != nil {
+			return fmt.Errorf("drop locations in %d files: %w", len(ns), err)
+		}
+		return nil
+	}
+	for _, n := range ns {
+		for r, err := range s.fileRows(n) {
+			if err != nil {
+				return fmt.Errorf("drop locations in file %d: %w", n, err)
+			}
+			b.Delete(locationKey(r.ID, n, r.Offset))
+			b.Delete(fileKey(n, r.Offset))
+			if b.Len() >= rowBatchBytes {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
 // Retire is for a file that is about to go: Rescue, Sync and DropFile, one file at a
 // time, for two that hold the same chunk must not rely on each other. r is nil where
 // nothing can be read any more.

@@ -83,6 +83,33 @@ func TestLocate(t *testing.T) {
 	}
 }
 
+// TestDropFiles: the locations in many files go at once, and no other's.
+func TestDropFiles(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b := noise(3, 300<<10)
+	var drop []uint64
+	for n := uint64(1); n <= 20; n++ {
+		r.files.set(n, b)
+		if _, err := r.Ingest(t.Context(), bytes.NewReader(b), int64(len(b)), Locate(n)); err != nil {
+			t.Fatal(err)
+		}
+		if n != 7 {
+			drop = append(drop, n)
+		}
+	}
+	each := r.countRows(prefixFile) / 20
+	if err := r.DropFiles(drop); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.countRows(prefixFile); got != each || each == 0 {
+		t.Errorf("%d rows of files left, want %d", got, each)
+	}
+	if got := r.countRows(prefixLocation); got != each {
+		t.Errorf("%d locations left, want %d", got, each)
+	}
+}
+
 func TestChangedLocationIsForgotten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -70,6 +70,12 @@ func TestReturningMachine(t *testing.T) {
 	must(t, err)
 
 	begun = time.Now()
+	dry := decode[control.FolderAddResult](t, lockstep(t, ctx, b, 0, "folder", "add", b.Tree, "--name", folderName, "--dry-run", "--json").Stdout)
+	t.Logf("dry run: %.2f s", time.Since(begun).Seconds())
+	if p := dry.Plan; !p.Stops || p.Different.Count != differ || p.Older.Count != len(stale)-differ || p.DeletedThere.Count != deleted {
+		t.Errorf("dry run: %+v", p)
+	}
+	begun = time.Now()
 	r := lockstep(t, ctx, b, 1, "folder", "add", b.Tree, "--name", folderName)
 	t.Logf("stopped after %.2f s: %s", time.Since(begun).Seconds(), r.Stderr)
 	for _, say := range []string{"101 paths", fmt.Sprintf("%d equal", equal), fmt.Sprintf("%d older", len(stale)-differ), fmt.Sprintf("%d deleted there", deleted), "--prefer"} {
