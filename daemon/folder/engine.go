@@ -145,6 +145,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
+		err = explain(e.o.Root, e.o.ID, err)
 		e.st.halt(err)
 		e.log.Error("folder halted", "root", e.o.Root, "error", err)
 	}

@@ -116,14 +116,20 @@ func (fs *folders) keep(ctx context.Context, r *running) {
 		if e == nil {
 			return // it was removed
 		}
+		began := time.Now()
 		_ = e.Run(ctx) // it has logged why it ended, and status says it
+		if time.Since(began) > maxRetry {
+			pause = minRetry // a disk that is unplugged once a day is no failing one
+		}
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(pause):
 			}
-			if folder.CheckRoot(r.root, r.id) == nil && fs.n.home.room() == nil {
+			if err := folder.CheckRoot(r.root, r.id); err != nil {
+				e.StillHalted(err)
+			} else if fs.n.home.room() == nil {
 				break
 			}
 		}
