@@ -81,7 +81,8 @@ func printAdded(a *app, res control.FolderAddResult) error {
 		}
 	}
 	if k := res.Kept; k != nil {
-		_, err := fmt.Fprintf(a.Out, "kept in history: %s of yours, as %s:%s@%d\n", plural(uint64(k.Files), "file", "files"), res.Name, printable(k.Path), k.Revision)
+		at := fmt.Sprintf("%s:%s@%d", res.Name, printable(k.Path), k.Revision)
+		_, err := fmt.Fprintf(a.Out, "kept in history: %s of yours; to have them back: lockstep rollback %s\n", plural(uint64(k.Files), "file", "files"), at)
 		return err
 	}
 	return nil

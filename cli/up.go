@@ -41,7 +41,7 @@ hold; without it, the one that is called like PATH.`,
 	f := cmd.Flags()
 	f.StringVar(&o.token, "join", "", "the `TOKEN` that `lockstep up` or `lockstep invite` printed on another machine")
 	f.StringVar(&o.folder, "name", "", "the `FOLDER`'s name (default: the directory's)")
-	f.StringVar(&o.prefer, "prefer", "", "where more than 100 paths differ: `cluster, mine or both`")
+	f.StringVar(&o.prefer, "prefer", "", "what differs on the two sides: `cluster, mine or both`")
 	return cmd
 }
 

@@ -125,6 +125,11 @@ func TestUnmountedDisk(t *testing.T) {
 	halted(t, ctx, a, "not mounted", a.Tree)
 	t.Logf("halted after %.2f s", time.Since(begun).Seconds())
 
+	// A daemon that starts without the disk takes nothing for deleted either.
+	must(t, a.Kill())
+	must(t, a.Start(ctx))
+	halted(t, ctx, a, "not mounted", a.Tree)
+
 	// Elsewhere the disk is edited; on the other node, too.
 	elsewhere := filepath.Join(filepath.Dir(a.Home), "elsewhere")
 	decoy := newDisk(t, c, "decoy", "8M") // takes the loop device that ours had

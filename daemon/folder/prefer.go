@@ -101,8 +101,8 @@ func (s *Survey) PreferCluster(kept meta.Base) error {
 }
 
 // PreferMine records that what differs was made from the head: it is proposed as an
-// ordinary edit. The record has a stat that no file has, so the disk is seen to
-// differ. What clashes with a directory on either side is left a conflict, for nobody
+// ordinary edit. The record has a stat that the file has not, so the disk is seen to
+// differ, also where a system knows neither inodes nor ctimes. What clashes with a directory on either side is left a conflict, for nobody
 // here has seen what is in the folder's.
 func (s *Survey) PreferMine() error {
 	s.mu.Lock()
@@ -113,7 +113,7 @@ func (s *Survey) PreferMine() error {
 		if d.stat.Kind == vfs.Dir || h.Kind == meta.Dir || h.Kind == meta.Absent {
 			continue
 		}
-		never := vfs.Stat{Kind: vfs.Kind(h.Kind), Mode: h.Mode, Size: h.Size, MTime: h.MTime}
+		never := vfs.Stat{Kind: vfs.Kind(h.Kind), Mode: h.Mode, Size: h.Size, MTime: d.stat.MTime + 1}
 		if err := s.put(d.path, local.Row{Base: base, Entry: h, Stat: never}); err != nil {
 			return err
 		}

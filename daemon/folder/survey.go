@@ -114,9 +114,6 @@ func (s *Survey) Run(ctx context.Context) (Plan, error) {
 	if err := s.onlyThere(); err != nil {
 		return s.plan, err
 	}
-	for _, l := range s.plan.First {
-		slices.Sort(l)
-	}
 	return s.plan, s.flush()
 }
 
@@ -313,9 +310,8 @@ func (s *Survey) onlyThere() error {
 			return nil
 		}
 		if st, err := lstat(s.fs, v.Path); err == nil && st.Kind == vfs.Absent {
-			if s.plan.OnlyThere++; s.plan.OnlyThere <= FirstPaths {
-				s.plan.FirstOnlyThere = append(s.plan.FirstOnlyThere, v.Path)
-			}
+			s.plan.OnlyThere++
+			s.plan.FirstOnlyThere = first(s.plan.FirstOnlyThere, v.Path)
 		}
 		return nil
 	})
@@ -324,16 +320,21 @@ func (s *Survey) onlyThere() error {
 func (s *Survey) unread(p id.Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.plan.Unread++; s.plan.Unread <= FirstPaths {
-		s.plan.FirstUnread = append(s.plan.FirstUnread, p)
-	}
+	s.plan.Unread++
+	s.plan.FirstUnread = first(s.plan.FirstUnread, p)
+}
+
+// first adds a path to the first few, in order.
+func first(l []id.Path, p id.Path) []id.Path {
+	i, _ := slices.BinarySearch(l, p)
+	l = slices.Insert(l, i, p)
+	return l[:min(len(l), FirstPaths)]
 }
 
 // note counts a path. mu is held.
 func (s *Survey) note(st reconcile.Standing, p id.Path) {
-	if s.plan.By[st]++; s.plan.By[st] <= FirstPaths {
-		s.plan.First[st] = append(s.plan.First[st], p)
-	}
+	s.plan.By[st]++
+	s.plan.First[st] = first(s.plan.First[st], p)
 }
 
 // different counts a path that differs. mu is held.
