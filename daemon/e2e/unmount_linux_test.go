@@ -141,6 +141,9 @@ func TestUnmountedDisk(t *testing.T) {
 	ours.unmount(ctx, elsewhere)
 	writeFile(t, b, "from b", []byte("1"))
 	lockstep(t, ctx, b, 0, "wait", folderName, "--timeout", "20s")
+	if r := lockstep(t, ctx, b, 1, "wait", folderName, "--all", "--timeout", "1m"); !strings.Contains(r.Stderr, "node a") || !strings.Contains(r.Stderr, "halted") {
+		t.Errorf("wait --all on the other node: %s", r.Stderr)
+	}
 
 	// Other disks in its place: one without a marker, one with another folder's.
 	other := newDisk(t, c, "other", "8M")

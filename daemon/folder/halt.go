@@ -54,6 +54,13 @@ func explain(root string, f id.Folder, err error) error {
 	return say("%s has no folder's marker: another disk is mounted there, or its .lockstep was deleted (if that is all, remove the folder from this node and add it again: files that are equal stay as they are)", root)
 }
 
+// Halted reports whether the engine has halted.
+func (e *Engine) Halted() bool {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	return e.st.phase == StateHalted
+}
+
 // StillHalted tells a halted engine what keeps it from being started again now.
 func (e *Engine) StillHalted(err error) {
 	err = explain(e.o.Root, e.o.ID, err)

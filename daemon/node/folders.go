@@ -233,6 +233,7 @@ func (fs *folders) states() []peers.FolderState {
 		}
 		st := peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk}
 		st.Blocked, st.Lacking = e.Lacking()
+		st.Halted = e.Halted()
 		out = append(out, st)
 	}
 	return out

@@ -90,6 +90,9 @@ func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, n
 			h, heard := s.n.peers.Last(m)
 			there, blocked := reached(h, f, rev)
 			switch {
+			case heard && !there && halted(h, f):
+				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s the folder has halted", s.folderName(f), name).
+					WithHint("`lockstep status` there says why; what is committed reaches it when it runs again")
 			case !heard || !there && blocked == 0:
 				next, behind = append(next, m), append(behind, name)
 			case blocked > 0:
@@ -149,6 +152,11 @@ func (s service) waitError(f id.Folder, e *folder.Engine, err error) error {
 		return err
 	}
 	return control.Errorf(control.CodeFailed, "wait for %q: %w", name, err)
+}
+
+// halted reports whether a member has said that a folder has stopped there.
+func halted(h peers.Heartbeat, f id.Folder) bool {
+	return slices.ContainsFunc(h.Folders, func(st peers.FolderState) bool { return st.Folder == f && st.Halted })
 }
 
 // reached reports whether a member has said that a revision is on its disk, but

@@ -57,6 +57,8 @@ type FolderState struct {
 	// Lacking counts the paths that keep Applied behind until somebody does something
 	// there: for want of space.
 	Lacking int `json:"lacking,omitempty"`
+	// Halted: the folder has stopped there, for a reason that its status says.
+	Halted bool `json:"halted,omitempty"`
 }
 
 // Kick makes this node's next heartbeats go out now, because its state changed
