@@ -30,7 +30,7 @@ func explain(root string, f id.Folder, err error) error {
 	if !errors.Is(err, watcher.ErrRootMissing) {
 		return err
 	}
-	const calm = "nothing is deleted anywhere, and it goes on by itself when the folder is back there"
+	const calm = "nothing is deleted anywhere; it goes on by itself when the folder is back there"
 	say := func(format string, args ...any) error {
 		return &HaltError{Reason: fmt.Sprintf(format, args...) + "; " + calm, cause: err}
 	}
@@ -49,7 +49,7 @@ func explain(root string, f id.Folder, err error) error {
 	case !errors.Is(merr, fs.ErrNotExist):
 		return say("the folder's marker %s cannot be read: %v", MarkerPath(root), merr)
 	case len(names) == 0:
-		return say("%s is empty and has no folder's marker: its disk is not mounted", root)
+		return say("%s is empty and has no folder's marker: its disk is not mounted, or the folder was moved or emptied", root)
 	}
 	return say("%s has no folder's marker: another disk is mounted there, or its .lockstep was deleted (if that is all, remove the folder from this node and add it again: files that are equal stay as they are)", root)
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -340,5 +342,40 @@ func TestPlanStops(t *testing.T) {
 	r.committed()
 	if f := r.folder(); f.ConflictsOpen != planLimit+1 || f.Files != 2*(planLimit+1)+1 {
 		t.Errorf("%d conflicts, %d files", f.ConflictsOpen, f.Files)
+	}
+}
+
+// TestJoinOneFolderTwice: of two adds of one folder at once, at two directories, one is
+// carried out; nothing that the other found counts.
+func TestJoinOneFolderTwice(t *testing.T) {
+	r := newReturning(t, time.Minute)
+	for i := range 50 {
+		r.write(r.was, fmt.Sprint("f", i), "1")
+	}
+	r.committed()
+	dirs := []string{r.back, mkdir(t, r.base, "second")}
+	for i := range 50 {
+		r.write(dirs[0], fmt.Sprint("f", i), "1")
+		r.write(r.was, fmt.Sprint("f", i), "2")
+	}
+	r.away()
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	for i, dir := range dirs {
+		wg.Go(func() { _, errs[i] = r.add(dir, "", false) })
+	}
+	wg.Wait()
+	won := slices.Index(errs, nil)
+	if won < 0 || control.CodeOf(errs[1-won]) != control.CodeFailed {
+		t.Fatalf("errors: %v", errs)
+	}
+	r.committed()
+	want := make(map[string]string)
+	for i := range 50 {
+		want[fmt.Sprint("f", i)] = "2"
+	}
+	r.is(dirs[won], want)
+	if f := r.folder(); f.ConflictsOpen != 0 || f.Path != dirs[won] {
+		t.Errorf("%+v", f)
 	}
 }
