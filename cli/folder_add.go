@@ -75,14 +75,19 @@ func printAdded(a *app, res control.FolderAddResult) error {
 	if _, err := fmt.Fprintf(a.Out, "%s %s at %s\n", what, res.Name, printable(res.Path)); err != nil {
 		return err
 	}
+	return printJoined(a.Out, res)
+}
+
+// printJoined prints what becomes of the content that a joining directory has.
+func printJoined(w io.Writer, res control.FolderAddResult) error {
 	if res.Plan != nil {
-		if err := printPlan(a.Out, *res.Plan, res.DryRun); err != nil {
+		if err := printPlan(w, *res.Plan, res.DryRun); err != nil {
 			return err
 		}
 	}
 	if k := res.Kept; k != nil {
 		at := fmt.Sprintf("%s:%s@%d", res.Name, printable(k.Path), k.Revision)
-		_, err := fmt.Fprintf(a.Out, "kept in history: %s of yours; to have them back: lockstep rollback %s\n", plural(uint64(k.Files), "file", "files"), at)
+		_, err := fmt.Fprintf(w, "kept in history: %s of yours; back with: lockstep rollback %s\n", plural(uint64(k.Files), "file", "files"), at)
 		return err
 	}
 	return nil

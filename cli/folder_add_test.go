@@ -61,7 +61,7 @@ FILES  ARE        AND WILL BE
 9,200  equal      left as they are
     1  older      brought up to date
   150  different  replaced by the folder's; yours stay in history
-kept in history: 150 files of yours; to have them back: lockstep rollback docs:replaced-on-b-1@7
+kept in history: 150 files of yours; back with: lockstep rollback docs:replaced-on-b-1@7
 `
 	if got != want || asked.DryRun || asked.Prefer != "cluster" {
 		t.Errorf("asked %+v, got:\n%s\nwant:\n%s", asked, got, want)
@@ -82,5 +82,24 @@ kept in history: 150 files of yours; to have them back: lockstep rollback docs:r
 	plan = control.FolderPlan{}
 	if got := w.run(t, 0, "folder", "add", "d"); got != "joined folder docs at /w/d\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// `up` tells of the content too.
+func TestUpTellsOfContent(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	rep := upReport{out: &out}
+	err := rep.folder(control.FolderAddResult{
+		Name: "docs", Path: "/w/d", Joined: true,
+		Plan: &control.FolderPlan{Different: paths(1, "x"), Prefer: "cluster"}, Kept: &control.KeptMine{Path: "replaced-on-b-1", Revision: 7, Files: 1},
+	}, false)
+	want := `joined folder docs at /w/d
+FILES  ARE        AND WILL BE
+    1  different  replaced by the folder's; yours stay in history
+kept in history: 1 file of yours; back with: lockstep rollback docs:replaced-on-b-1@7
+`
+	if err != nil || out.String() != want {
+		t.Errorf("%v, got:\n%s", err, out.String())
 	}
 }

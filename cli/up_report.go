@@ -58,7 +58,10 @@ func (u *upReport) folder(res control.FolderAddResult, known bool) error {
 	case res.Joined:
 		what = "joined folder %s at %s"
 	}
-	return u.say(what, res.Name, printable(res.Path))
+	if err := u.say(what, res.Name, printable(res.Path)); err != nil || u.json {
+		return err
+	}
+	return printJoined(u.out, res)
 }
 
 // others names the folders that the cluster has and this node does not keep, and,
