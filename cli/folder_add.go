@@ -87,7 +87,7 @@ func printJoined(w io.Writer, res control.FolderAddResult) error {
 	}
 	if k := res.Kept; k != nil {
 		at := fmt.Sprintf("%s:%s@%d", res.Name, printable(k.Path), k.Revision)
-		_, err := fmt.Fprintf(w, "kept in history: %s of yours; back with: lockstep rollback %s\n", plural(uint64(k.Files), "file", "files"), at)
+		_, err := fmt.Fprintf(w, "kept in history: %s of yours; to have them back:\n  lockstep rollback %s\n", plural(uint64(k.Files), "file", "files"), at)
 		return err
 	}
 	return nil

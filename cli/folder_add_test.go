@@ -61,13 +61,14 @@ FILES  ARE        AND WILL BE
 9,200  equal      left as they are
     1  older      brought up to date
   150  different  replaced by the folder's; yours stay in history
-kept in history: 150 files of yours; back with: lockstep rollback docs:replaced-on-b-1@7
+kept in history: 150 files of yours; to have them back:
+  lockstep rollback docs:replaced-on-b-1@7
 `
 	if got != want || asked.DryRun || asked.Prefer != "cluster" {
 		t.Errorf("asked %+v, got:\n%s\nwant:\n%s", asked, got, want)
 	}
 	for _, l := range strings.Split(got, "\n") {
-		if len(l) > 100 {
+		if len(l) > 80 {
 			t.Errorf("a long line: %s", l)
 		}
 	}
@@ -97,7 +98,8 @@ func TestUpTellsOfContent(t *testing.T) {
 	want := `joined folder docs at /w/d
 FILES  ARE        AND WILL BE
     1  different  replaced by the folder's; yours stay in history
-kept in history: 1 file of yours; back with: lockstep rollback docs:replaced-on-b-1@7
+kept in history: 1 file of yours; to have them back:
+  lockstep rollback docs:replaced-on-b-1@7
 `
 	if err != nil || out.String() != want {
 		t.Errorf("%v, got:\n%s", err, out.String())
