@@ -125,9 +125,12 @@ func (t *table) print(w io.Writer) error {
 }
 
 // colour says whether a writer shows colours: a terminal, and no NO_COLOR.
-func (a *app) colour(w io.Writer) bool {
+func (a *app) colour(w io.Writer) bool { return a.Getenv("NO_COLOR") == "" && a.terminal(w) }
+
+// terminal says whether a writer is a terminal on which a line can be drawn over.
+func (a *app) terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || a.Getenv("NO_COLOR") != "" || a.Getenv("TERM") == "dumb" {
+	if !ok || a.Getenv("TERM") == "dumb" {
 		return false
 	}
 	st, err := f.Stat()
