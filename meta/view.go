@@ -164,14 +164,14 @@ func (d reads) changes(f id.Folder, r id.Revision, fn func(version) error) (err 
 			if err := it.Err(); err != nil {
 				return err
 			}
-			return fmt.Errorf("%w: no version of %q at revision %s", ErrDamaged, string(p), r)
+			return errNoVersion(p, r)
 		}
 		x, err := decodeVersionAt(it)
 		if err != nil {
 			return err
 		}
 		if x.Path != p || x.Revision != r {
-			return fmt.Errorf("%w: no version of %q at revision %s", ErrDamaged, string(p), r)
+			return errNoVersion(p, r)
 		}
 		return fn(x)
 	})
