@@ -21,7 +21,7 @@ func (v *View) Compare(f id.Folder, under id.Path, then, now id.Revision, fn fun
 	return v.compareWithin(f, under, then, now, maxTouched, fn)
 }
 
-func (v *View) compareWithin(f id.Folder, under id.Path, then, now id.Revision, most int, fn func(then, now Version) error) error {
+func (v *View) compareWithin(f id.Folder, under id.Path, then, now id.Revision, most int, fn func(then, now Version) error) (err error) {
 	head, err := v.head(f)
 	if err != nil {
 		return err
@@ -41,12 +41,17 @@ func (v *View) compareWithin(f id.Folder, under id.Path, then, now id.Revision, 
 	if !ok {
 		return v.d.compare(f, under, now, then, func(now, then version) error { return one(then.Version, now.Version) })
 	}
+	c, err := v.d.cursor(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
 	for _, p := range paths {
-		a, _, err := v.d.at(f, p, then)
+		a, _, err := c.at(p, then)
 		if err != nil {
 			return err
 		}
-		b, _, err := v.d.at(f, p, now)
+		b, _, err := c.at(p, now)
 		if err != nil {
 			return err
 		}
@@ -124,13 +129,18 @@ func (d reads) revisionRows(f id.Folder, under id.Path, newest, oldest id.Revisi
 
 // Versions calls fn with the versions within under ("" is everything) that the
 // revisions from newest down to oldest made, in path order within one revision.
-func (v *View) Versions(f id.Folder, under id.Path, newest, oldest id.Revision, fn func(Version) error) error {
+func (v *View) Versions(f id.Folder, under id.Path, newest, oldest id.Revision, fn func(Version) error) (err error) {
 	head, err := v.head(f)
 	if err != nil {
 		return err
 	}
+	c, err := v.d.cursor(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
 	return v.d.revisionRows(f, under, min(newest, head), oldest, func(r id.Revision, p id.Path) error {
-		x, ok, err := v.d.at(f, p, r)
+		x, ok, err := c.at(p, r)
 		if err != nil {
 			return err
 		}
