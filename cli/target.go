@@ -93,67 +93,7 @@ func ParseRev(s string, now time.Time) (control.Rev, error) {
 		r.Kind = control.RevTag
 		return r, nil
 	}
-	return r, badUsage("revision %q: want a number, head, head~N, a tag, or a time such as 2026-11-23T10:00, \"2h ago\", \"yesterday 14:00\"", s)
-}
-
-// timeLayouts are the written forms of a time. Without a zone it is local time; a
-// date alone is its first moment.
-var timeLayouts = []string{
-	time.RFC3339Nano,
-	"2006-01-02T15:04:05", "2006-01-02T15:04",
-	"2006-01-02 15:04:05", "2006-01-02 15:04",
-	"2006-01-02",
-}
-
-// parseTime reads a time relative to now, in now's zone.
-func parseTime(s string, now time.Time) (time.Time, bool) {
-	for _, layout := range timeLayouts {
-		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
-			return t, true
-		}
-	}
-	if d, ok := strings.CutSuffix(s, " ago"); ok {
-		d, ok := parseAge(strings.TrimSpace(d))
-		return now.Add(-d), ok
-	}
-	day, clock, hasClock := strings.Cut(s, " ")
-	y, m, dd := now.Date()
-	switch day {
-	case "now":
-		return now, !hasClock
-	case "today":
-	case "yesterday":
-		dd--
-	default:
-		return time.Time{}, false
-	}
-	var c time.Time
-	if hasClock {
-		var err error
-		if c, err = time.Parse("15:04", strings.TrimSpace(clock)); err != nil {
-			return time.Time{}, false
-		}
-	}
-	return time.Date(y, m, dd, c.Hour(), c.Minute(), 0, 0, now.Location()), true
-}
-
-// parseAge reads "2h", "1h30m", "3d", "1w".
-func parseAge(s string) (time.Duration, bool) {
-	unit := time.Duration(0)
-	switch {
-	case strings.HasSuffix(s, "d"):
-		unit = 24 * time.Hour
-	case strings.HasSuffix(s, "w"):
-		unit = 7 * 24 * time.Hour
-	default:
-		d, err := time.ParseDuration(s)
-		return d, err == nil && d >= 0
-	}
-	n, err := strconv.ParseUint(s[:len(s)-1], 10, 16)
-	if err != nil || n > uint64(math.MaxInt64/int64(unit)) {
-		return 0, false
-	}
-	return time.Duration(n) * unit, true
+	return r, badUsage("revision %q: want a number, head, head~N, a tag, or a time such as 2026-11-23T10:00, \"2h ago\", \"yesterday 14:00\", \"monday 9am\"", s)
 }
 
 // cleanRel checks and normalises the part after FOLDER: - slashes, no way out.
