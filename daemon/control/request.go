@@ -89,6 +89,11 @@ type LogRequest struct {
 	Limit        int       `json:"limit,omitempty"`
 	Since        time.Time `json:"since,omitzero"`
 	Linearizable bool      `json:"linearizable,omitempty"`
+	// Until leaves out what is stamped later.
+	Until time.Time `json:"until,omitzero"`
+	// Match lists patterns: only versions of paths that match one of them. With it,
+	// and for a directory, the versions of all paths within Target are listed.
+	Match []RawPath `json:"match,omitempty"`
 }
 
 // CatRequest asks for one version's bytes.

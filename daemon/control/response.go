@@ -221,6 +221,9 @@ type LogVersion struct {
 	Content string     `json:"content"` // BLAKE3-256 in hex; "" for no file
 	From    string     `json:"from,omitempty"`
 	FromB64 string     `json:"from_b64,omitempty"`
+	// To is where it went: on the last version of an old path, of action "rename".
+	To    string `json:"to,omitempty"`
+	ToB64 string `json:"to_b64,omitempty"`
 }
 
 // CatInfo is sent before a version's bytes.
@@ -256,6 +259,8 @@ type RollbackResult struct {
 	Revision uint64 `json:"revision"`
 	Changes  uint64 `json:"changes"`
 	DryRun   bool   `json:"dry_run"`
+	// Counts are of the listed changes by action; with DryRun only.
+	Counts map[string]uint64 `json:"counts,omitempty"`
 }
 
 // Conflict is one record.

@@ -101,6 +101,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("POST /v1/why", plain(s, s.why))
 	s.mux.HandleFunc("POST /v1/events", s.events)
 	s.mux.HandleFunc("POST /v1/doctor", plain(s, s.doctor))
+	s.historyRoutes()
 
 	s.mux.HandleFunc("GET /v1/debug/trace", s.trace)
 	s.mux.HandleFunc("GET /v1/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {

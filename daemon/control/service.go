@@ -30,6 +30,15 @@ type Service interface {
 	Cat(ctx context.Context, r CatRequest, start func(CatInfo) io.Writer) error
 	// Rollback emits the changes in path order when r.DryRun, else none.
 	Rollback(ctx context.Context, r RollbackRequest, emit func(RollbackChange) error) (RollbackResult, error)
+	// Show emits the commit, then its changes in path order.
+	Show(ctx context.Context, r ShowRequest, emit func(ShowItem) error) error
+	// Diff emits what is compared, then each path that differs; in path order where
+	// both sides are one path.
+	Diff(ctx context.Context, r DiffRequest, emit func(DiffItem) error) error
+	// Tree emits what the tree holds, then its entries.
+	Tree(ctx context.Context, r TreeRequest, emit func(TreeItem) error) error
+	Tag(ctx context.Context, r TagRequest) (Tag, error)
+	Tags(ctx context.Context, r TagsRequest) ([]Tag, error)
 	// Conflicts emits records, newest first within a folder.
 	Conflicts(ctx context.Context, r ConflictsRequest, emit func(Conflict) error) error
 

@@ -29,6 +29,7 @@ type Fake struct {
 	OnWhy          func(control.WhyRequest) (control.WhyResult, error)
 	OnTrace        func(control.TraceRequest) ([]control.Step, error)
 	OnDoctor       func(control.DoctorRequest) (control.DoctorReport, error)
+	HistoryAnswers
 }
 
 var errUnset = errors.New("the test set no answer for this request")
