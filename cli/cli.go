@@ -100,6 +100,7 @@ Look first:   lockstep demo`,
 		newRollbackCommand(a), newConflictsCommand(a), newNodeCommand(a), newDemoCommand(a),
 		newVersionCommand(a), newDebugCommand(a), newWhyCommand(a), newEventsCommand(a),
 		newDoctorCommand(a), newConfigCommand(a), newPathsCommand(a), newServiceCommand(a), newManCommand(a),
+		newShowCommand(a), newDiffCommand(a), newRestoreCommand(a), newTagCommand(a), newTagsCommand(a),
 	)
 	a.addCompletions(root)
 	return group(root)

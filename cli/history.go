@@ -12,7 +12,9 @@ import (
 )
 
 type logCmdOptions struct {
-	path, since  string
+	path         string
+	since, until string
+	match        []string
 	limit        int
 	linearizable bool
 }
@@ -22,8 +24,17 @@ func newLogCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "log [PATH]",
 		Short: "List commits, newest first; for a path its versions, renames followed",
-		Long: `Lists the commits of a folder, newest first, or the versions of one path.
-Without PATH: the folder of this node, if it has only one.`,
+		Long: `Lists the commits of a folder, newest first, or the versions of one path: when
+it was made, changed, renamed and deleted, and by whom. A path that is gone has
+its log still. For a directory it lists the versions of all that was in it.
+Without PATH: the folder of this node, if it has only one.
+
+--match keeps the versions of paths that match: *.go by the last name of a path,
+a pattern with a slash (src/*.go, **/old/*) by the whole path below PATH. It can be
+given several times.`,
+		Example: `  lockstep log docs -n 10
+  lockstep log docs:gone.txt
+  lockstep log docs --match '*.go' --since "monday"`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -35,6 +46,8 @@ Without PATH: the folder of this node, if it has only one.`,
 	f := cmd.Flags()
 	f.IntVarP(&o.limit, "number", "n", 0, "list at most `N` (default: all)")
 	f.StringVar(&o.since, "since", "", "list those stamped at `T` or later: a time, or an age such as 2h")
+	f.StringVar(&o.until, "until", "", "list those stamped at `T` or earlier")
+	f.StringArrayVar(&o.match, "match", nil, "list the versions of paths that match `PATTERN`")
 	f.BoolVar(&o.linearizable, "linearizable", false, "ask the leader first")
 	return cmd
 }
@@ -45,10 +58,16 @@ func runLog(ctx context.Context, a *app, o logCmdOptions, hasPath bool) error {
 		return err
 	}
 	r := control.LogRequest{Limit: o.limit, Linearizable: o.linearizable}
+	for _, m := range o.match {
+		r.Match = append(r.Match, control.RawPath(m))
+	}
 	if o.limit < 0 {
 		return badUsage("log: -n %d: want 0 (all) or more", o.limit)
 	}
-	if r.Since, err = a.sinceTime(o.since); err != nil {
+	if r.Since, err = a.sinceTime("since", o.since); err != nil {
+		return err
+	}
+	if r.Until, err = a.sinceTime("until", o.until); err != nil {
 		return err
 	}
 	if hasPath {
@@ -85,7 +104,7 @@ func runLog(ctx context.Context, a *app, o logCmdOptions, hasPath bool) error {
 	return nil
 }
 
-func (a *app) sinceTime(s string) (time.Time, error) {
+func (a *app) sinceTime(flag, s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -95,7 +114,7 @@ func (a *app) sinceTime(s string) (time.Time, error) {
 	if t, ok := parseTime(s, a.Now()); ok {
 		return t, nil
 	}
-	return time.Time{}, badUsage("--since %q: want a time such as 2026-11-23T10:00, or an age such as 2h or 3d", s)
+	return time.Time{}, badUsage("--%s %q: want a time such as 2026-11-23T10:00 or \"yesterday 14:00\", or an age such as 2h or 3d", flag, s)
 }
 
 func (a *app) target(arg string) (control.Target, error) {
@@ -152,8 +171,11 @@ func logTable(e control.LogEntry) *table {
 func logRow(e control.LogEntry) []string {
 	if v := e.Version; v != nil {
 		path := printable(v.Path)
-		if v.From != "" {
+		switch {
+		case v.From != "":
 			path += " <- " + printable(v.From)
+		case v.To != "":
+			path += " -> " + printable(v.To)
 		}
 		return []string{fmt.Sprint(v.Revision), when(v.Time), v.Node, v.Action, v.Kind, size(v.Size), v.Mode, path}
 	}
@@ -234,7 +256,11 @@ func runRollback(ctx context.Context, a *app, r control.RollbackRequest) error {
 			changes = append(changes, c)
 			return nil
 		}
-		return t.addTo(a.Out, c.Action, c.Kind, size(c.Size), printable(c.Path))
+		sz := ""
+		if c.Kind == "file" {
+			sz = size(c.Size)
+		}
+		return t.addTo(a.Out, c.Action, c.Kind, sz, printable(c.Path))
 	})
 	if err != nil {
 		return err
@@ -261,7 +287,7 @@ func runRollback(ctx context.Context, a *app, r control.RollbackRequest) error {
 		if err := t.print(a.Out); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.Out, "would bring %s back to revision %d: %s\n", what, res.Target, n)
+		_, err = fmt.Fprintf(a.Out, "would bring %s back to revision %d: %s (%s)\n", what, res.Target, n, summary(res.Counts, 0))
 	default:
 		_, err = fmt.Fprintf(a.Out, "%s is as at revision %d: %s, revision %d\nundo: lockstep rollback %s@%d\n",
 			what, res.Target, n, res.Revision, what, res.Previous)

@@ -19,7 +19,7 @@ const (
 
 // progress tells on stderr how far a long command is: one line that is drawn over
 // on a terminal, a plain line now and then elsewhere. It draws only when it is told
-// of something, starts nothing, and belongs to one goroutine. A quick command shows
+// of something, starts nothing, and is not safe for concurrent use. A quick command shows
 // nothing: the first plain line comes after lineEvery, the first bar after barEvery.
 type progress struct {
 	w     io.Writer
