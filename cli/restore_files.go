@@ -60,10 +60,7 @@ func (w *restorer) flush() (err error) {
 	}
 	for _, x := range batch {
 		if x.err == nil {
-			x.err = w.name1(x)
-		}
-		if x.err == nil {
-			w.wrote(x, x.replace)
+			x.err = w.rename(x)
 		}
 		if err := w.failed(x, x.err); err != nil {
 			return err
@@ -116,17 +113,23 @@ func (w *restorer) sync(batch []*staged) error {
 	return nil
 }
 
-// name1 gives a whole file its name.
-func (w *restorer) name1(x *staged) error {
+// rename gives a whole file its name.
+func (w *restorer) rename(x *staged) error {
 	mode := vfs.NoReplace
 	if x.replace {
 		mode = vfs.Replace
 	}
 	err := w.fs.Rename(x.temp, x.path, mode)
 	switch {
+	case err == nil:
+		w.wrote(x, x.replace)
 	case errors.Is(err, vfs.ErrNotSupported) && !x.replace:
 		return errorf("this filesystem cannot name a file without perhaps replacing another: %w; --force does", err)
 	case errors.Is(err, syscall.EEXIST):
+		if sum, serr := w.sum(x.path); serr == nil && sum == x.state.Content {
+			w.same(x) // another restore was first
+			return nil
+		}
 		return errors.New("was made here meanwhile; --force replaces it")
 	}
 	return err

@@ -435,3 +435,20 @@ func TestRestoreLosesNoRace(t *testing.T) {
 	}
 	noTemp(t, to)
 }
+
+// Two restores to one place at once: what one wrote the other finds there.
+func TestRestoresAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tree("", []stored{{"a", "file", "0644", "version"}})
+	to := dest(t)
+	cat := w.fake.OnCat
+	w.fake.OnCat = func(r control.CatRequest, start func(control.CatInfo) io.Writer) error {
+		write(t, filepath.Join(to, "a"), "version")
+		return cat(r, start)
+	}
+	if out := w.run(t, 0, "restore", "docs@7", "--to", to); !strings.HasSuffix(out, ": 0 files, 0 B, 1 there already\n") {
+		t.Errorf("%s", out)
+	}
+	noTemp(t, to)
+}

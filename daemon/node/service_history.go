@@ -60,6 +60,10 @@ func (s service) Cat(ctx context.Context, r control.CatRequest, start func(contr
 	})
 	defer src.Close()
 	_, err = io.Copy(start(info), src)
+	if errors.Is(err, chunks.ErrMissing) {
+		err = control.Errorf(control.CodeFailed, "its bytes are not on this node, and no member that is online has them: %w", err).
+			WithHint("%s made this version: start it and run this again", s.n.members.name(author.Node))
+	}
 	return err
 }
 
