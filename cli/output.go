@@ -126,8 +126,13 @@ func (t *table) print(w io.Writer) error {
 
 // colour says whether a writer shows colours: a terminal, and no NO_COLOR.
 func (a *app) colour(w io.Writer) bool {
+	return a.Getenv("NO_COLOR") == "" && a.Getenv("TERM") != "dumb" && a.terminal(w)
+}
+
+// terminal reports whether a writer is a terminal.
+func (a *app) terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || a.Getenv("NO_COLOR") != "" || a.Getenv("TERM") == "dumb" {
+	if !ok {
 		return false
 	}
 	st, err := f.Stat()

@@ -35,6 +35,9 @@ func NewClient(home string) *Client {
 			return dial(ctx, home)
 		},
 		DisableKeepAlives: true,
+		// A request with a file's bytes sends them once the daemon asks for them: so a
+		// refusal arrives.
+		ExpectContinueTimeout: time.Minute,
 	}
 	return &Client{home: home, http: &http.Client{Transport: tr}, Timeout: requestTimeout}
 }
@@ -208,6 +211,11 @@ func (c *Client) send(ctx context.Context, method, path string, req any) (*http.
 		return nil, err
 	}
 	hr.Header.Set("Content-Type", typeJSON)
+	return c.do(ctx, hr)
+}
+
+// do returns the response to hr with status 200, or the error in it.
+func (c *Client) do(ctx context.Context, hr *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(hr)
 	if err != nil {
 		return nil, c.failed(ctx, err)

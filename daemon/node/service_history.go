@@ -210,6 +210,9 @@ func (s service) Cat(ctx context.Context, r control.CatRequest, start func(contr
 	if p == "" || x.Entry.Kind == meta.Dir {
 		return control.Errorf(control.CodeFailed, "%s@%s is a directory", r.Target, r.Rev).WithHint("name a file")
 	}
+	if x.Lost.Kind != meta.Absent && x.Revision == c.Revision {
+		x.Entry = x.Lost // what lost a conflict without a copy has this name in history
+	}
 	if !ok || x.Entry.Kind == meta.Absent {
 		return control.Errorf(control.CodeFailed, "%s does not exist at revision %d", r.Target, c.Revision).
 			WithHint("see `lockstep log` of it")
@@ -353,53 +356,4 @@ func rollbackChanges(ctx context.Context, v *meta.View, f id.Folder, p id.Path, 
 		}
 		return one(x.Path, x.Entry, then.Entry)
 	})
-}
-
-// Conflicts implements control.Service.
-func (s service) Conflicts(ctx context.Context, r control.ConflictsRequest, emit func(control.Conflict) error) error {
-	v := s.n.machine.View()
-	defer v.Close()
-	recs, err := v.Folders()
-	if err != nil {
-		return err
-	}
-	found := r.Folder == ""
-	for _, f := range recs {
-		if f.Removed || r.Folder != "" && f.Name != r.Folder {
-			continue
-		}
-		found = true
-		var all []meta.Conflict
-		err := v.Conflicts(f.ID, func(c meta.Conflict) error {
-			if r.All || c.State == meta.ConflictOpen {
-				all = append(all, c)
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return err
-		}
-		for i := len(all) - 1; i >= 0; i-- {
-			if err := emit(s.conflict(f.Name, all[i])); err != nil {
-				return err
-			}
-		}
-	}
-	if !found {
-		return control.Errorf(control.CodeFailed, "there is no folder %q", r.Folder).WithHint("see `lockstep folder ls`")
-	}
-	return nil
-}
-
-func (s service) conflict(folder string, c meta.Conflict) control.Conflict {
-	out := control.Conflict{
-		ID: fmt.Sprintf("%s#%d", folder, c.Number), Folder: folder,
-		BaseRevision: uint64(c.Base), WinnerRevision: uint64(c.Winner), LoserRevision: uint64(c.Loser),
-		WinnerNode: s.n.members.name(c.WinnerNode), LoserNode: s.n.members.name(c.LoserNode),
-		Kind: c.Kind.String(), State: c.State.String(), Time: c.Time,
-		ResolvedBy: s.n.members.name(c.ResolvedBy), Resolution: c.Resolution,
-	}
-	out.Path, out.PathB64 = control.EncodePath(string(c.Path))
-	out.CopyPath, out.CopyPathB64 = control.EncodePath(string(c.CopyPath))
-	return out
 }
