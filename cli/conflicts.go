@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -55,7 +56,7 @@ func runConflicts(ctx context.Context, a *app, r control.ConflictsRequest) error
 	if r.All {
 		head = []string{"ID", "KIND", "CURRENT", "OTHER", "STATE", "PATH"}
 	}
-	t, n, open := newTable(head...), 0, false
+	t, n, open := conflictTable{table: newTable(head...)}, 0, false
 	err = svc.Conflicts(ctx, r, func(c control.Conflict) error {
 		n++
 		open = open || c.State == "open"
@@ -63,11 +64,7 @@ func runConflicts(ctx context.Context, a *app, r control.ConflictsRequest) error
 		if r.All {
 			row[4] = stateOf(c)
 		}
-		left := tableWidth - 2*len(row)
-		for _, cell := range row {
-			left -= utf8.RuneCountInString(cell)
-		}
-		return t.addTo(a.Out, append(row, cutLeft(printable(c.Path), max(left, shortestPath)))...)
+		return t.addTo(a.Out, append(row, printable(c.Path))...)
 	})
 	if err != nil {
 		return err
@@ -90,11 +87,44 @@ resolve: lockstep conflicts resolve ID --keep current|other|both (or --with FILE
 	return err
 }
 
+// conflictTable cuts its last column, the path, so that a row fits.
+type conflictTable struct{ *table }
+
+func (t conflictTable) addTo(w io.Writer, cells ...string) error {
+	t.add(cells...)
+	if len(t.rows) < blockRows {
+		return nil
+	}
+	return t.print(w)
+}
+
+func (t conflictTable) print(w io.Writer) error {
+	last := 0
+	wide := slices.Clone(t.width)
+	for _, r := range t.rows {
+		last = len(r) - 1
+		for i, c := range r[:last] {
+			if i >= len(wide) {
+				wide = append(wide, 0)
+			}
+			wide[i] = max(wide[i], utf8.RuneCountInString(c))
+		}
+	}
+	left := tableWidth
+	for _, n := range wide[:last] {
+		left -= n + 2
+	}
+	for _, r := range t.rows {
+		r[last] = cutLeft(r[last], max(left, shortestPath))
+	}
+	return t.table.print(w)
+}
+
 const (
 	// tableWidth is what a table should fit in.
 	tableWidth = 80
 	// shortestPath is what is shown of a path however wide the rest is.
-	shortestPath = 16
+	shortestPath = 12
 	// longestNode is what is shown of a node's name in a table.
 	longestNode = 10
 )
