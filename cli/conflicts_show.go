@@ -127,6 +127,7 @@ func (s *conflictText) load(ctx context.Context, svc control.Service, d control.
 	case s.side == nil:
 		s.note = s.name + " is absent"
 		return nil
+	case s.side.Kind == "symlink":
 	case s.side.Kind != "file":
 		s.note = fmt.Sprintf("%s is a %s", s.name, s.side.Kind)
 		return nil
@@ -141,6 +142,9 @@ func (s *conflictText) load(ctx context.Context, svc control.Service, d control.
 		return err
 	case err != nil:
 		s.note = s.name + " cannot be read: " + oneLine(err.Error())
+		return nil
+	case s.side.Kind == "symlink":
+		s.text = []byte("symlink to " + buf.String() + "\n")
 		return nil
 	case !textdiff.IsText(buf.Bytes()):
 		s.note = s.name + " is binary"

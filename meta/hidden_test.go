@@ -232,3 +232,35 @@ func TestGoldenHidden(t *testing.T) {
 	}
 	golden.Lines(t, "hidden.txt", lines)
 }
+
+// What goes on with a loser whose record was resolved meanwhile is told again.
+func TestHiddenReopens(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		keep Keep
+		more string
+		tree []string
+		open string
+	}{
+		{KeepWinner, "v2", []string{"f: two"}, "two@2 v2@4"},
+		{KeepWinner, "two", []string{"f: two"}, ""},
+		{KeepLoser, "v2", []string{"f: three"}, "three@4 v2@5"},
+		{KeepLoser, "three", []string{"f: three"}, ""},
+		{KeepBoth, "v2", []string{"f: two", hiddenAt + ": v2"}, ""},
+	} {
+		w := hiddenClash(t)
+		w.must(w.do(nodeA, ResolveCmd{Folder: w.folder, Conflict: 1, Keep: tc.keep, Seen: w.head()}))
+		o := w.commit(nodeB, edit("f", own(1), file(tc.more)))
+		w.wantTree(tc.tree...)
+		if tc.open != "" {
+			if got := w.sides(2); got != "one@1 "+tc.open || o.Changes[0].Conflict != 2 || w.conflict(2).State != ConflictOpen {
+				t.Errorf("keep %s: %s %+v", tc.keep, got, o)
+			}
+			w.must(w.do(nodeC, ResolveCmd{Folder: w.folder, Conflict: 2, Keep: KeepLoser, Seen: w.head()}))
+			w.wantTree("f: v2")
+		} else if w.conflictCount() != 1 {
+			t.Errorf("keep %s: %d records", tc.keep, w.conflictCount())
+		}
+		w.checkInvariants()
+	}
+}

@@ -182,7 +182,7 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 	}
 	var was Entry
 	if base >= 0 {
-		was = content0(m.at(p, base))
+		was = m.at(p, base).e
 	}
 	mix := func(mask Fields) Entry {
 		if ch.Entry.Kind != h.e.Kind {

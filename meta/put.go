@@ -44,9 +44,7 @@ func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields, bool) (
 		if base, err = c.baseVersion(t.base, t.origin, head); err != nil {
 			return err
 		}
-		if s.Base = base.Entry; lost {
-			s.Base = base.held()
-		}
+		s.Base = base.held()
 	}
 	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return had(t, e, attributes, lost) }
 	j, err := judgePut(s)
@@ -62,6 +60,21 @@ func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields, bool) (
 		}
 	}
 	return c.act(ch, t, head, base, j)
+}
+
+// reopen makes a new record where v goes on with what lost without a copy and somebody
+// has resolved its record meanwhile: v is on no disk, so nobody would hear of it. It
+// returns the record's number.
+func (c *commit) reopen(t target, v version) (uint64, error) {
+	x, ok, err := reads{c.t}.conflict(c.folder, t.conflict)
+	if err != nil || !ok || x.State == ConflictOpen {
+		return t.conflict, err
+	}
+	path, _, err := c.newest(x.Path)
+	if err != nil || path.live() && path.Entry.SameContent(v.Lost) {
+		return t.conflict, err
+	}
+	return c.record(Conflict{Path: x.Path, CopyPath: t.path, Hidden: true, Kind: x.Kind, State: ConflictOpen, Base: x.Base, Winner: path.Revision, Loser: c.rev})
 }
 
 // lost is for a change built on one that lost and has no copy: it stays out of the
@@ -80,7 +93,7 @@ func (c *commit) lost(ch Change, t target) (version, bool, error) {
 }
 
 // act carries out a judgement.
-func (c *commit) act(ch Change, t target, head, base version, j judgement) error {
+func (c *commit) act(ch Change, t target, head, base version, j judgement) (err error) {
 	o := ChangeOutcome{Proposed: ch.Path, Kind: t.via, Path: t.path, Base: Base{Revision: c.rev}, Conflict: t.conflict}
 	switch j.Act {
 	case actNothing:
@@ -114,7 +127,11 @@ func (c *commit) act(ch Change, t target, head, base version, j judgement) error
 	}
 	v := version{Version: Version{Path: t.path, Entry: j.Entry}, unseen: j.Unseen, copied: t.via == Copied}
 	if head.hidden() && head.live() {
-		v = v.hide()
+		if v = v.hide(); v.hidden() {
+			if o.Conflict, err = c.reopen(t, v); err != nil {
+				return err
+			}
+		}
 	}
 	if v.live() {
 		if err := c.ensureParents(t.path); err != nil {

@@ -202,10 +202,14 @@ func (c *commit) settleGone(x *Conflict, path, other version, to id.Path) (bool,
 	return true, nil
 }
 
-// together reports whether path and copy went to to and at side by side, under their
-// names: with their directory, most likely.
+// together reports whether path and copy went to to and at as parts of one directory,
+// or side by side as if they were.
 func together(x *Conflict, to, at id.Path) bool {
-	return x.Path.Dir() == x.CopyPath.Dir() && to.Dir() == at.Dir() && x.Path.Base() == to.Base() && x.CopyPath.Base() == at.Base()
+	from, into := x.Path, to
+	for from != "" && into != "" && from.Base() == into.Base() {
+		from, into = from.Dir(), into.Dir()
+	}
+	return from != x.Path && x.CopyPath.Within(from) && at == x.CopyPath.Rebase(from, into)
 }
 
 // openAt are the open records of a path.
