@@ -176,6 +176,10 @@ func (c *commit) settleGone(x *Conflict, path, other version, to id.Path) (bool,
 	if err != nil {
 		return false, err
 	}
+	along, err := c.carried(x.CopyPath, at)
+	if err != nil {
+		return false, err
+	}
 	switch {
 	case at == "":
 		was, _, err := c.at(x.CopyPath, c.head.Revision)
@@ -194,16 +198,37 @@ func (c *commit) settleGone(x *Conflict, path, other version, to id.Path) (bool,
 		}
 	case at == x.Path:
 		c.resolved(x, KeepLoser.String())
-	case to != "" && together(x, to, at):
-		x.Path, x.CopyPath = to, at
+	case along || to != "" && together(x, to, at):
+		x.CopyPath = at
+		if to != "" {
+			x.Path = to
+		}
 	default:
 		c.resolved(x, KeepBoth.String())
 	}
 	return true, nil
 }
 
-// together reports whether path and copy went to to and at as parts of one directory,
-// or side by side as if they were.
+// carried reports whether p came to at because a directory above it was moved.
+func (c *commit) carried(p, at id.Path) (bool, error) {
+	for q := p.Dir(); q != "" && at != ""; q = q.Dir() {
+		v, err := c.final(q)
+		if err != nil {
+			return false, err
+		}
+		to, err := c.wentTo(v)
+		if err != nil {
+			return false, err
+		}
+		if to != "" && p.Rebase(q, to) == at {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// together reports whether path and copy went to to and at side by side, under their
+// names, one by one.
 func together(x *Conflict, to, at id.Path) bool {
 	from, into := x.Path, to
 	for from != "" && into != "" && from.Base() == into.Base() {

@@ -175,6 +175,21 @@ func TestSettleFollows(t *testing.T) {
 	w.checkInvariants()
 }
 
+// A copy is carried along with its directory wherever the path is by then.
+func TestSettleCarried(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	clash(w, "d/f")
+	w.from(nodeA, w.head(), mv("d/f", "g", w.head()))
+	w.from(nodeA, w.head(), mv("d", "e", w.head()))
+	if x := w.conflict(1); x.State != ConflictOpen || x.Path != "g" || x.CopyPath != "e/f (conflict b r3)" {
+		t.Errorf("%+v", x)
+	}
+	w.must(w.do(nodeA, ResolveCmd{Folder: w.folder, Conflict: 1, Keep: KeepLoser, Seen: w.head()}))
+	w.wantTree("e: /", "g: three")
+	w.checkInvariants()
+}
+
 // A rollback to before the conflict takes the copy away: resolved. One back to after it
 // brings the copy, as a file, and leaves the record.
 func TestSettleRollback(t *testing.T) {

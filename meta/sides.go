@@ -57,6 +57,13 @@ func (v *View) automatic(x Conflict, s Sides) (Sides, error) {
 		if s.Current, err = v.line(x.Folder, x.Path, x.Winner); err != nil {
 			return s, err
 		}
+		if to := s.Current.To; to != "" { // the first of two renames
+			y, _, err := v.d.at(x.Folder, to, x.Winner)
+			if err != nil {
+				return s, err
+			}
+			s.Current = y.Version
+		}
 	}
 	if x.Loser != 0 {
 		s.Other, err = v.line(x.Folder, x.Path, x.Loser)
