@@ -211,7 +211,11 @@ func writeConflict(a *app, d control.ConflictDetail, sides []*conflictText, diff
 		case s.side == nil:
 			t.add(s.name, "-", "-", "-", "absent", "-")
 		default:
-			t.add(s.name, fmt.Sprint(s.side.Revision), when(s.side.Time), cutRight(s.side.Node, 20), s.side.Kind, size(s.side.Size))
+			length := size(s.side.Size)
+			if s.side.Kind == "directory" {
+				length = "-"
+			}
+			t.add(s.name, fmt.Sprint(s.side.Revision), when(s.side.Time), cutRight(s.side.Node, 20), s.side.Kind, length)
 		}
 	}
 	if err := t.print(&sb); err != nil {
