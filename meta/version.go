@@ -128,9 +128,9 @@ func decodeVersion(p id.Path, r id.Revision, b []byte) (version, error) {
 	if !d.Done() || v.Entry.Kind > Symlink {
 		return version{}, fmt.Errorf("%w: version row of %d bytes", ErrDamaged, len(b))
 	}
-	if v.Entry.Kind == Absent && flags&(flagContent|flagTarget) != 0 {
+	if v.Entry.Kind == Absent && (v.Entry.Target != "" || !v.Entry.Content.IsZero()) {
 		v.Lost, v.Entry = v.Entry, Entry{}
-		if v.Lost.Kind = File; flags&flagTarget != 0 {
+		if v.Lost.Kind = File; v.Lost.Target != "" {
 			v.Lost.Kind = Symlink
 		}
 	}
