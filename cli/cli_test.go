@@ -82,6 +82,9 @@ func TestUsageErrors(t *testing.T) {
 		{"invite", "--ttl", "1y"}, {"invite", "--ttl", "0s"}, {"folder", "add"}, {"folder", "add", ""},
 		{"folder", "add", "x", "--prefer", "all"}, {"folder", "add", "x", "--name", "No"}, {"folder", "rm"},
 		{"log", "docs", "-n", "-1"}, {"log", "docs", "--since", "whenever"}, {"up", "--name", "x"}, {"conflicts", "nothing"},
+		{"conflicts", "show"}, {"conflicts", "show", "docs"}, {"conflicts", "show", "docs#x"}, {"conflicts", "show", "#0"}, {"conflicts", "show", "Docs#1"},
+		{"conflicts", "show", "docs#1", "--side", "mine"}, {"conflicts", "resolve", "docs#1"}, {"conflicts", "resolve", "docs#1", "--keep", "mine"},
+		{"conflicts", "resolve", "docs#1", "--keep", "both", "--with", "x"}, {"conflicts", "resolve", "--keep", "both"},
 		{"cat", "--json", "docs@1"}, {"init", "extra"}, {"version", "extra"}, {"demo", "a", "b"},
 	} {
 		out := w.run(t, 2, args...)

@@ -302,6 +302,9 @@ func TestTogetherProperty(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(t)
+		if rapid.Bool().Draw(r, "history") {
+			w.historyMode()
+		}
 		n := 0
 		apart := rapid.Bool().Draw(r, "apart")
 		var all []*author
@@ -315,7 +318,7 @@ func TestTogetherProperty(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
 			a := all[rapid.IntRange(0, len(all)-1).Draw(r, "who")]
-			switch rapid.IntRange(0, 4).Draw(r, "what") {
+			switch rapid.IntRange(0, 5).Draw(r, "what") {
 			case 0, 1, 2:
 				if apart {
 					a.actApart(r)
@@ -331,6 +334,10 @@ func TestTogetherProperty(t *testing.T) {
 					a.send()
 				}
 				a.sync()
+			case 5:
+				if len(a.queue) == 0 && w.resolveSome(r, a.node) {
+					a.next++
+				}
 			}
 		}
 		have := make(map[id.Digest]bool)
@@ -346,7 +353,7 @@ func TestTogetherProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		for rev := id.Revision(1); rev <= head.Revision; rev++ {
-			if err := v.Changes(w.folder, rev, func(x Version) error { have[x.Entry.Content] = true; return nil }); err != nil {
+			if err := v.Changes(w.folder, rev, func(x Version) error { have[x.Entry.Content], have[x.Lost.Content] = true, true; return nil }); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -43,16 +43,18 @@ const (
 )
 
 // add hashes one version: path, kind, mode, mtime, size, content, manifest,
-// target, from, to, and the flags, for they decide later conflicts.
+// target, from, to, and the flags, for they decide later conflicts. A hidden version
+// has kind absent with the fields of what lost.
 func (e *effects) add(v version) {
+	h := v.held()
 	b := appendText(e.buf[:0], v.Path)
 	b = append(b, byte(v.Entry.Kind))
-	b = binary.BigEndian.AppendUint32(b, v.Entry.Mode)
-	b = appendUint64(b, uint64(v.Entry.MTime))
-	b = appendUint64(b, uint64(v.Entry.Size))
-	b = append(b, v.Entry.Content[:]...)
-	b = append(b, v.Entry.Manifest[:]...)
-	b = appendText(b, v.Entry.Target)
+	b = binary.BigEndian.AppendUint32(b, h.Mode)
+	b = appendUint64(b, uint64(h.MTime))
+	b = appendUint64(b, uint64(h.Size))
+	b = append(b, h.Content[:]...)
+	b = append(b, h.Manifest[:]...)
+	b = appendText(b, h.Target)
 	b = appendText(b, v.From)
 	b = appendText(b, v.To)
 	var flags byte
@@ -104,5 +106,8 @@ func recordsHash(previous id.Digest, x Conflict) id.Digest {
 	}
 	b = appendUint64(b, uint64(nanos(x.Time)))
 	b = appendText(b, x.Resolution)
+	if x.Hidden {
+		b = append(b, 1)
+	}
 	return id.Sum(b)
 }

@@ -16,6 +16,13 @@ const (
 	maxOptionValue = 4096
 )
 
+// The option that says where a conflict's loser goes: "copy", the default, beside the
+// winner; "history" nowhere but into history.
+const (
+	optionConflicts  = "conflicts"
+	conflictsHistory = "history"
+)
+
 var done = outcome{Outcome: Outcome{Kind: Accepted}}
 
 // unsequenced does the two commands that need no lane: the cluster's first one,
@@ -349,8 +356,8 @@ func checkOptions(o map[string]string) string {
 			return "an option's name or value is empty or too long"
 		}
 	}
-	if v, ok := o["conflicts"]; ok && v != "" && v != "copy" {
-		return "conflicts=" + v + ": " + ReasonUnsupported
+	if v := o[optionConflicts]; v != "" && v != "copy" && v != conflictsHistory {
+		return fmt.Sprintf("conflicts=%s: want copy or history", v)
 	}
 	return ""
 }

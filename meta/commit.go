@@ -24,6 +24,8 @@ type commit struct {
 	acked id.Sequence
 	seen  Base // all of that revision, zero if the author did not say
 	time  int64
+	// history: losers make no copies.
+	history bool
 
 	cur      map[id.Path]*effect
 	curBytes int
@@ -166,7 +168,7 @@ func (c *commit) count(e Entry, n uint64) {
 }
 
 // nothing reports whether the path is what it was before the commit.
-func (e *effect) nothing() bool { return e.Entry == e.before }
+func (e *effect) nothing() bool { return e.Entry == e.before && !e.hidden() }
 
 // spill writes the effects so far to the store, invisible behind the head, after
 // the complete entries.
@@ -197,6 +199,9 @@ func (c *commit) spill() error {
 // finish writes the commit, or nothing if it has no effects. It returns the
 // revision that it made, the zero Base for none.
 func (c *commit) finish(origin Origin, message string, target id.Revision) (Base, error) {
+	if err := c.settleConflicts(); err != nil {
+		return Base{}, err
+	}
 	sum, count, err := c.effects()
 	if err != nil {
 		return Base{}, err
@@ -247,6 +252,9 @@ func (c *commit) writeRecords(made bool) (id.Digest, error) {
 			x.forget(c.rev, c.head.Revision)
 		}
 		sum = recordsHash(sum, x)
+		if err := c.indexOpen(x); err != nil {
+			return sum, err
+		}
 		c.t.set(conflictKey(c.folder, x.Number), packRow(x.row()))
 	}
 	c.state.Records = putFixed(sum)

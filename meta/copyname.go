@@ -88,7 +88,7 @@ func (c *commit) copyPath(p id.Path, kind Kind) (id.Path, error) {
 		if err != nil {
 			return "", err
 		}
-		if !ok || !v.live() {
+		if !ok || !v.live() && !(v.hidden() && v.Revision == c.rev) {
 			return q, nil
 		}
 	}

@@ -88,7 +88,7 @@ func (t *txn) revision(e logEntry, f id.Folder, lane *rowLane, origin Origin, me
 	if err != nil {
 		return outcome{}, err
 	}
-	x.acked = acked
+	x.acked, x.history = acked, rec.Options[optionConflicts] == conflictsHistory
 	reason, err := do(x)
 	if err != nil {
 		return outcome{}, err

@@ -74,6 +74,9 @@ func FuzzVersionRow(f *testing.F) {
 	f.Add(v.encode())
 	f.Add(version{Version: Version{Entry: link("x")}}.encode())
 	f.Add(version{}.encode())
+	f.Add(v.hide().encode())
+	f.Add(version{Version: Version{Entry: link("x")}}.hide().encode())
+	f.Add([]byte("\x01X\x00000\x00\x00")) // an absence with a target that is empty
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := decodeVersion("a", 1, b)
 		if err != nil {

@@ -18,6 +18,7 @@ const (
 	keyCommit   = 'C' // folder revision -> rowCommit
 	keyTime     = 't' // folder level revision -> earliest and latest stamp of the block that ends there
 	keyConflict = 'x' // folder number -> rowConflict
+	keyOpen     = 'y' // folder path -> rowOpen: its open records
 	keyTag      = 'T' // folder name -> rowTag
 	keyNode     = 'n' // node -> rowNode
 	keySession  = 's' // node -> rowSession
@@ -77,6 +78,8 @@ func timeKey(f id.Folder, level byte, r id.Revision) []byte {
 }
 
 func conflictKey(f id.Folder, n uint64) []byte { return appendUint64(folderKey(keyConflict, f), n) }
+
+func openKey(f id.Folder, p id.Path) []byte { return append(folderKey(keyOpen, f), p...) }
 
 func tagKey(f id.Folder, name string) []byte { return append(folderKey(keyTag, f), name...) }
 

@@ -16,7 +16,8 @@ import (
 type model struct {
 	rev     int
 	paths   map[string][]modelVersion // oldest first
-	records []string
+	records []*modelRecord
+	history bool                   // conflicts=history
 	sent    map[int][]modelOutcome // by node, outcomes in the order of sequences
 }
 
@@ -26,6 +27,51 @@ type modelVersion struct {
 	node   int
 	loser  bool // a conflict copy, or built on one
 	merged bool // holds content that its author had not seen
+	hidden bool // no disk has it
+}
+
+// modelRecord is one conflict, resolved by what users do to the copy.
+type modelRecord struct {
+	line       string // kind, path and copy
+	path, copy string // copy "": decided by rule
+	hidden     bool
+	was        Entry // the copy's newest content
+	state      string
+}
+
+// settle resolves the open records that a version just written at q decides.
+func (m *model) settle(q string) {
+	for _, r := range m.records {
+		if r.state != "open" || q != r.path && q != r.copy {
+			continue
+		}
+		path, _ := m.newest(r.path)
+		other, _ := m.newest(r.copy)
+		same := path.live().Kind != Absent && path.e.SameContent(r.was)
+		switch {
+		case r.hidden && q == r.copy && other.loser && other.live().Kind != Absent:
+			r.hidden = false
+		case r.hidden:
+			if q == r.path && same {
+				r.state = "resolved other"
+			}
+		case other.e.Kind == Absent && same:
+			r.state = "resolved other"
+		case other.e.Kind == Absent:
+			r.state = "resolved current"
+		}
+		if q == r.copy && (!r.hidden || other.hidden) {
+			r.was = other.e
+		}
+	}
+}
+
+// live is what the disks have of it.
+func (v modelVersion) live() Entry {
+	if v.hidden {
+		return Entry{}
+	}
+	return v.e
 }
 
 // modelOutcome is what own(sequence) of one path stands for.
@@ -67,7 +113,7 @@ func (m *model) resolve(node int, p string, b Base) (string, int, bool) {
 		}
 		return o.path, o.base, o.path != p
 	}
-	if v := m.at(p, o.head); v.e.Kind != Absent && v.rev != o.head && (v.node != node || v.loser || v.merged) {
+	if v := m.at(p, o.head); v.live().Kind != Absent && v.rev != o.head && (v.node != node || v.loser || v.merged) {
 		return p, -1, false
 	}
 	if o.head == 0 {
@@ -80,30 +126,36 @@ func (m *model) resolve(node int, p string, b Base) (string, int, bool) {
 func (m *model) apply(node int, ch Change) {
 	p, base, loser := m.resolve(node, string(ch.Path), ch.Base)
 	h, _ := m.newest(p)
+	lost := h.hidden && loser
+	if !lost {
+		h.e = h.live()
+	}
 	known := h.rev == 0 || base >= 0 && (h.rev <= base || h.node == node && !h.loser && !h.merged)
 	o := modelOutcome{proposed: string(ch.Path), path: p, base: m.rev}
 	write := func(q string, v modelVersion) {
 		m.rev++
 		v.rev, v.node = m.rev, node
+		v.hidden = v.hidden || lost && q == p && v.e.Kind != Dir
 		m.paths[q] = append(m.paths[q], v)
 		o.path, o.base = q, m.rev
+		m.settle(q)
 	}
 	if ch.Op == OpDelete {
 		switch {
-		case h.e.Kind == Absent:
+		case h.e.Kind == Absent || h.hidden:
 		case known:
 			write(p, modelVersion{})
 		default:
 			was := Entry{}
 			if base >= 0 {
-				was = m.at(p, base).e
+				was = m.at(p, base).live()
 			}
 			if h.e.Kind == Dir && was.Kind == Dir {
 				write(p, modelVersion{})
 				break
 			}
 			if was.Kind != Absent {
-				m.records = append(m.records, "edit/delete "+p)
+				m.automatic(p)
 			}
 			o.base = base
 		}
@@ -116,7 +168,18 @@ func (m *model) apply(node int, ch Change) {
 	m.sent[node] = append(m.sent[node], o)
 }
 
+func (m *model) automatic(p string) {
+	m.records = append(m.records, &modelRecord{line: "edit/delete " + p, state: "automatic"})
+}
+
 func (m *model) put(node int, p string, base int, known, loser bool, h modelVersion, ch Change, o *modelOutcome, write func(string, modelVersion)) {
+	lost := h.hidden && loser
+	content0 := func(v modelVersion) Entry {
+		if lost {
+			return v.e
+		}
+		return v.live()
+	}
 	var was Entry
 	if base >= 0 {
 		was = m.at(p, base).e
@@ -155,7 +218,7 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 		for i := len(m.paths[p]) - 1; i >= 0; i-- {
 			v := m.paths[p][i]
 			attributes := content || (mask&FieldMode == 0 || v.e.Mode == ch.Entry.Mode) && (mask&FieldMTime == 0 || v.e.MTime == ch.Entry.MTime)
-			if v.rev > base && v.e.SameContent(ch.Entry) && attributes {
+			if v.rev > base && content0(v).SameContent(ch.Entry) && attributes {
 				o.base = v.rev
 				return
 			}
@@ -164,7 +227,7 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 	switch {
 	case h.e.Kind == Absent:
 		if !known && base >= 0 && was.Kind != Absent {
-			m.records = append(m.records, "edit/delete "+p)
+			m.automatic(p)
 		}
 		write(p, modelVersion{e: ch.Entry, loser: loser})
 	case known:
@@ -198,7 +261,7 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 		set(mix(mask), false)
 	default:
 		for i := len(m.paths[p]) - 1; i >= 0; i-- {
-			if v := m.paths[p][i]; base < 0 && v.e.SameContent(ch.Entry) {
+			if v := m.paths[p][i]; base < 0 && content0(v).SameContent(ch.Entry) {
 				o.base = v.rev
 				return
 			}
@@ -217,14 +280,15 @@ func (m *model) clash(node int, p string, was Entry, h modelVersion, ch Change, 
 	}
 	stem, _, _ := strings.Cut(p, " (")
 	q := fmt.Sprintf("%s (conflict %s r%d)", stem, string('a'+rune(node)), m.rev+1)
-	m.records = append(m.records, kind+" "+p+" "+q)
-	write(q, modelVersion{e: ch.Entry, loser: true})
+	hidden := m.history && ch.Entry.Kind != Dir
+	write(q, modelVersion{e: ch.Entry, loser: true, hidden: hidden})
+	m.records = append(m.records, &modelRecord{line: kind + " " + p + " " + q, path: p, copy: q, hidden: hidden, was: ch.Entry, state: "open"})
 }
 
 func (m *model) tree() string {
 	var out []string
 	for p := range m.paths {
-		if v, _ := m.newest(p); v.e.Kind != Absent {
+		if v, _ := m.newest(p); v.live().Kind != Absent {
 			out = append(out, fmt.Sprintf("%s: %v %o %d %s", p, v.e.Kind, v.e.Mode, v.e.MTime, v.e.Content.Short()))
 		}
 	}
@@ -239,6 +303,9 @@ func TestModelProperty(t *testing.T) {
 		w := newWorld(t)
 		m := &model{paths: map[string][]modelVersion{}, sent: map[int][]modelOutcome{}}
 		var names = []string{"x", "y"}
+		if m.history = rapid.Bool().Draw(r, "history"); m.history {
+			w.historyMode()
+		}
 		for step := range rapid.IntRange(1, 25).Draw(r, "steps") {
 			n := rapid.IntRange(0, 2).Draw(r, "node")
 			ch := Change{Op: OpPut, Path: id.Path(rapid.SampledFrom(names).Draw(r, "path"))}
@@ -278,7 +345,11 @@ func TestModelProperty(t *testing.T) {
 				r.Fatalf("%s\nrevision %s, model %d\nmachine:\n%s\nmodel:\n%s", w.story.String(), w.head().Revision, m.rev, got, want)
 			}
 		}
-		if got, want := w.recordLines(), strings.Join(m.records, "\n"); got != want {
+		var lines []string
+		for _, x := range m.records {
+			lines = append(lines, x.line+" "+x.state)
+		}
+		if got, want := w.recordLines(), strings.Join(lines, "\n"); got != want {
 			r.Fatalf("%s\nrecords:\n%s\nmodel:\n%s", w.story.String(), got, want)
 		}
 	})
@@ -304,7 +375,8 @@ func (w *world) recordLines() string {
 	defer v.Close()
 	var out []string
 	if err := v.Conflicts(w.folder, func(c Conflict) error {
-		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s", c.Kind, c.Path, c.CopyPath)))
+		line := strings.TrimSpace(fmt.Sprintf("%s %s %s", c.Kind, c.Path, c.CopyPath))
+		out = append(out, strings.TrimSpace(line+" "+c.State.String()+" "+c.Resolution))
 		return nil
 	}); err != nil {
 		w.t.Fatal(err)

@@ -82,6 +82,12 @@ func (c *commit) gone(src target, head version, ok bool) (*version, error) {
 // moveGone is for a move of an entry that somebody else moved or deleted first.
 func (c *commit) moveGone(ch Change, src target, tomb version) error {
 	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Base: src.base, BasePath: src.origin}
+	if tomb.hidden() && src.path != ch.From {
+		// The author gave what lost without a copy a name of its own.
+		was := tomb
+		was.Entry = was.Lost
+		return c.restoreAt(ch, src, was, src.conflict)
+	}
 	var was version
 	if !src.base.IsNone() {
 		var err error

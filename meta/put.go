@@ -10,18 +10,23 @@ func (c *commit) put(ch Change) error { return c.putUnlessHad(ch, c.had) }
 // putBack is put for an entry that the author took along when it moved what others
 // deleted. That the path had it once is chance, and says nothing.
 func (c *commit) putBack(p id.Path, e Entry) error {
-	never := func(target, Entry, Fields) (id.Revision, error) { return 0, nil }
+	never := func(target, Entry, Fields, bool) (id.Revision, error) { return 0, nil }
 	return c.putUnlessHad(Change{Op: OpPut, Path: p, Entry: e, Mask: FieldsAll}, never)
 }
 
-func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields) (id.Revision, error)) error {
+func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields, bool) (id.Revision, error)) error {
 	t, err := c.resolve(ch.Path, ch.Base)
 	if err != nil {
 		return err
 	}
-	t, head, err := c.locate(t)
+	head, lost, err := c.lost(ch, t)
 	if err != nil {
 		return err
+	}
+	if !lost {
+		if t, head, err = c.locate(t); err != nil {
+			return err
+		}
 	}
 	if t.path.Check() != nil {
 		// The name of a copy that it is below made it longer than a path can be.
@@ -39,9 +44,9 @@ func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields) (id.Rev
 		if base, err = c.baseVersion(t.base, t.origin, head); err != nil {
 			return err
 		}
-		s.Base = base.Entry
+		s.Base = base.held()
 	}
-	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return had(t, e, attributes) }
+	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return had(t, e, attributes, lost) }
 	j, err := judgePut(s)
 	if err != nil {
 		return err
@@ -57,8 +62,38 @@ func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields) (id.Rev
 	return c.act(ch, t, head, base, j)
 }
 
+// reopen makes a new record where v goes on with what lost without a copy and somebody
+// has resolved its record meanwhile: v is on no disk, so nobody would hear of it. It
+// returns the record's number.
+func (c *commit) reopen(t target, v version) (uint64, error) {
+	x, ok, err := reads{c.t}.conflict(c.folder, t.conflict)
+	if err != nil || !ok || x.State == ConflictOpen {
+		return t.conflict, err
+	}
+	path, _, err := c.newest(x.Path)
+	if err != nil || path.live() && path.Entry.SameContent(v.Lost) {
+		return t.conflict, err
+	}
+	return c.record(Conflict{Path: x.Path, CopyPath: t.path, Hidden: true, Kind: x.Kind, State: ConflictOpen, Base: x.Base, Winner: path.Revision, Loser: c.rev})
+}
+
+// lost is for a change built on one that lost and has no copy: it stays out of the
+// disks likewise. It returns the newest version of what lost, with its content as
+// Entry. Others who make a file of that name do not build on it.
+func (c *commit) lost(ch Change, t target) (version, bool, error) {
+	if t.path == ch.Path {
+		return version{}, false, nil
+	}
+	v, ok, err := c.newest(t.path)
+	if err != nil || !ok || !v.hidden() {
+		return version{}, false, err
+	}
+	v.Entry = v.Lost
+	return v, true, nil
+}
+
 // act carries out a judgement.
-func (c *commit) act(ch Change, t target, head, base version, j judgement) error {
+func (c *commit) act(ch Change, t target, head, base version, j judgement) (err error) {
 	o := ChangeOutcome{Proposed: ch.Path, Kind: t.via, Path: t.path, Base: Base{Revision: c.rev}, Conflict: t.conflict}
 	switch j.Act {
 	case actNothing:
@@ -90,10 +125,20 @@ func (c *commit) act(ch Change, t target, head, base version, j judgement) error
 			o.Kind = Merged
 		}
 	}
-	if err := c.ensureParents(t.path); err != nil {
-		return err
+	v := version{Version: Version{Path: t.path, Entry: j.Entry}, unseen: j.Unseen, copied: t.via == Copied}
+	if head.hidden() && head.live() {
+		if v = v.hide(); v.hidden() {
+			if o.Conflict, err = c.reopen(t, v); err != nil {
+				return err
+			}
+		}
 	}
-	if err := c.set(version{Version: Version{Path: t.path, Entry: j.Entry}, unseen: j.Unseen, copied: t.via == Copied}); err != nil {
+	if v.live() {
+		if err := c.ensureParents(t.path); err != nil {
+			return err
+		}
+	}
+	if err := c.set(v); err != nil {
 		return err
 	}
 	if j.Unseen {
@@ -114,10 +159,14 @@ func (c *commit) copyBeside(ch Change, t target, head, base version, j judgement
 	if err := c.ensureParents(to); err != nil {
 		return err
 	}
-	if err := c.set(version{Version: Version{Path: to, From: t.path, Entry: j.Entry}, copied: true}); err != nil {
+	v := version{Version: Version{Path: to, From: t.path, Entry: j.Entry}, copied: true}
+	if c.history {
+		v = v.hide()
+	}
+	if err := c.set(v); err != nil {
 		return err
 	}
-	x := Conflict{Path: t.path, CopyPath: to, Kind: j.Conflict, State: ConflictOpen, Winner: head.Revision, Loser: c.rev}
+	x := Conflict{Path: t.path, CopyPath: to, Hidden: v.hidden(), Kind: j.Conflict, State: ConflictOpen, Winner: head.Revision, Loser: c.rev}
 	if base.live() {
 		x.Base = base.Revision
 	}
@@ -216,8 +265,8 @@ const maxScan = 4096
 
 // had returns the newest revision after t's base, up to the head, at which the
 // path had e's content and the named attributes of it, 0 if there is none. Without
-// a base every version counts.
-func (c *commit) had(t target, e Entry, attributes Fields) (found id.Revision, err error) {
+// a base every version counts; what lost there only for what is built on it.
+func (c *commit) had(t target, e Entry, attributes Fields, lost bool) (found id.Revision, err error) {
 	d, err := c.past()
 	if err != nil {
 		return 0, err
@@ -228,7 +277,11 @@ func (c *commit) had(t target, e Entry, attributes Fields) (found id.Revision, e
 	}
 	n := 0
 	err = d.versions(c.folder, t.path, c.head.Revision, oldest, func(v version) (bool, error) {
-		if n++; e.SameContent(v.Entry) && overlay(v.Entry, e, attributes) == v.Entry {
+		was := v.Entry
+		if lost {
+			was = v.held()
+		}
+		if n++; e.SameContent(was) && overlay(was, e, attributes) == was {
 			found = v.Revision
 			return false, nil
 		}

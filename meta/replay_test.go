@@ -40,6 +40,9 @@ func TestReplayProperty(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(t)
+		if rapid.Bool().Draw(r, "history") {
+			w.historyMode()
+		}
 		n := 0
 		var all []*author
 		for _, node := range []id.Node{nodeA, nodeB, nodeC} {
@@ -49,7 +52,7 @@ func TestReplayProperty(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 20).Draw(r, "steps") {
 			a := all[rapid.IntRange(0, len(all)-1).Draw(r, "who")]
-			switch rapid.IntRange(0, 5).Draw(r, "what") {
+			switch rapid.IntRange(0, 6).Draw(r, "what") {
 			case 0, 1, 2:
 				a.act(r)
 			case 3:
@@ -66,6 +69,10 @@ func TestReplayProperty(t *testing.T) {
 					to := w.at(id.Revision(rapid.IntRange(1, int(h.Revision)).Draw(r, "target")))
 					a.next++
 					w.must(w.do(a.node, RollbackCmd{Folder: w.folder, Target: to.Revision, TargetHash: to.Hash}))
+				}
+			case 6:
+				if len(a.queue) == 0 && w.resolveSome(r, a.node) {
+					a.next++
 				}
 			}
 		}

@@ -64,6 +64,12 @@ type rowConflict struct {
 	ResolvedBy []byte `codec:"n,omitempty"`
 	ResolvedAt uint64 `codec:"r,omitempty"`
 	Resolution string `codec:"o,omitempty"`
+	Hidden     bool   `codec:"h,omitempty"`
+}
+
+// rowOpen names the open records that have a path as theirs or as their copy's.
+type rowOpen struct {
+	Numbers []uint64 `codec:"n"`
 }
 
 type rowTag struct {
@@ -157,7 +163,7 @@ func decodeCommit(f id.Folder, r id.Revision, b []byte) (Commit, error) {
 
 func (c Conflict) row() *rowConflict {
 	return &rowConflict{bin(c.Path), bin(c.CopyPath), uint8(c.Kind), uint8(c.State), uint64(c.Base), uint64(c.Winner),
-		uint64(c.Loser), putFixed(c.WinnerNode), putFixed(c.LoserNode), nanos(c.Time), putFixed(c.ResolvedBy), uint64(c.ResolvedAt), c.Resolution}
+		uint64(c.Loser), putFixed(c.WinnerNode), putFixed(c.LoserNode), nanos(c.Time), putFixed(c.ResolvedBy), uint64(c.ResolvedAt), c.Resolution, c.Hidden}
 }
 
 func decodeConflict(f id.Folder, n uint64, b []byte) (Conflict, error) {
@@ -167,7 +173,7 @@ func decodeConflict(f id.Folder, n uint64, b []byte) (Conflict, error) {
 	}
 	c := Conflict{Folder: f, Number: n, Path: id.Path(w.Path), CopyPath: id.Path(w.CopyPath), Kind: ConflictKind(w.Kind),
 		State: ConflictState(w.State), Base: id.Revision(w.Base), Winner: id.Revision(w.Winner), Loser: id.Revision(w.Loser),
-		Time: fromNanos(w.Time), ResolvedAt: id.Revision(w.ResolvedAt), Resolution: w.Resolution}
+		Time: fromNanos(w.Time), ResolvedAt: id.Revision(w.ResolvedAt), Resolution: w.Resolution, Hidden: w.Hidden}
 	var e1, e2, e3 error
 	c.WinnerNode, e1 = getFixed[id.Node](w.WinnerNode)
 	c.LoserNode, e2 = getFixed[id.Node](w.LoserNode)

@@ -454,4 +454,5 @@ func (w *world) checkInvariants() {
 	if n, _ := v.OpenConflicts(w.folder); n != open {
 		w.t.Errorf("%d open conflicts counted, %d there", n, open)
 	}
+	w.checkOpen()
 }

@@ -24,8 +24,10 @@ type txn struct {
 	rows map[string][]byte
 	// newest are the newest versions of paths that the batch holds.
 	newest map[id.Folder]map[id.Path]version
-	// cur are the point rows of the entry under way, in order.
-	cur []pointRow
+	// cur are the point rows of the entry under way, in order; last says where the newest
+	// of a key is.
+	cur  []pointRow
+	last map[string]int
 	// its are iterators over the versions of folders, good until the next flush.
 	its map[id.Folder]*kv.Iter
 	// limit is maxBatch, but for tests.
@@ -38,17 +40,15 @@ type pointRow struct {
 }
 
 func newTxn(db *kv.DB, limit int) *txn {
-	return &txn{db: db, limit: limit, batch: db.NewBatch(), rows: make(map[string][]byte),
+	return &txn{db: db, limit: limit, batch: db.NewBatch(), rows: make(map[string][]byte), last: make(map[string]int),
 		newest: make(map[id.Folder]map[id.Path]version), its: make(map[id.Folder]*kv.Iter)}
 }
 
 // Get implements kv.Reader: the store as the entry under way sees it, point rows
 // only.
 func (t *txn) Get(key []byte) ([]byte, bool, error) {
-	for i := len(t.cur) - 1; i >= 0; i-- {
-		if t.cur[i].key == string(key) {
-			return t.cur[i].value, t.cur[i].value != nil, nil
-		}
+	if i, ok := t.last[string(key)]; ok {
+		return t.cur[i].value, t.cur[i].value != nil, nil
 	}
 	if v, ok := t.rows[string(key)]; ok {
 		return v, v != nil, nil
@@ -65,9 +65,12 @@ func (t *txn) Iter(lo, hi []byte) (*kv.Iter, error) {
 	return t.db.Iter(lo, hi)
 }
 
-func (t *txn) set(key, value []byte) { t.cur = append(t.cur, pointRow{string(key), value}) }
+func (t *txn) set(key, value []byte) {
+	t.last[string(key)] = len(t.cur)
+	t.cur = append(t.cur, pointRow{string(key), value})
+}
 
-func (t *txn) delete(key []byte) { t.cur = append(t.cur, pointRow{key: string(key)}) }
+func (t *txn) delete(key []byte) { t.set(key, nil) }
 
 // endEntry makes the entry under way complete.
 func (t *txn) endEntry(index uint64) {
@@ -80,6 +83,7 @@ func (t *txn) endEntry(index uint64) {
 		t.rows[r.key] = r.value
 	}
 	t.cur = t.cur[:0]
+	clear(t.last)
 	t.applied = index
 }
 

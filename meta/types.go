@@ -172,6 +172,10 @@ type Version struct {
 	From id.Path
 	// To is set on a tombstone left by a move: where the path went.
 	To id.Path
+	// Lost is what lost a conflict that made no copy (conflicts=history), Absent on
+	// all other versions. Entry is Absent then: no disk holds it, and Path, the
+	// copy's name, is only where history keeps it.
+	Lost Entry
 }
 
 // ConflictKind says what clashed. The numbers are part of the format.
@@ -231,7 +235,8 @@ type Conflict struct {
 	Folder     id.Folder
 	Number     uint64
 	Path       id.Path
-	CopyPath   id.Path // where the loser is; empty if there is no copy
+	CopyPath   id.Path // where the loser is; empty if it is nowhere else
+	Hidden     bool    // no disk has CopyPath: history keeps the loser there (Version.Lost)
 	Kind       ConflictKind
 	State      ConflictState
 	Base       id.Revision // 0: none

@@ -23,6 +23,28 @@ type version struct {
 
 func (v version) live() bool { return v.Entry.Kind != Absent }
 
+// hidden reports whether v is what lost a conflict that made no copy.
+func (v version) hidden() bool { return v.Lost.Kind != Absent }
+
+// hide returns v as what lost without a copy. A directory cannot: what is in it needs
+// a place.
+func (v version) hide() version {
+	if v.Entry.Kind == Dir {
+		return v
+	}
+	v.Lost, v.Entry = v.Entry, Entry{}
+	return v
+}
+
+// held is what the row and the digest hold beside the kind: of a hidden version the
+// fields of what lost, whose kind follows from them.
+func (v Version) held() Entry {
+	if v.Lost.Kind != Absent {
+		return v.Lost
+	}
+	return v.Entry
+}
+
 // versionRow is the first byte of a version row.
 const versionRow = 1
 
@@ -39,32 +61,33 @@ const (
 
 // encode returns the row's value; path and revision are in the key.
 func (v version) encode() []byte {
-	b := make([]byte, 0, 96+len(v.Entry.Target)+len(v.From)+len(v.To))
+	e := v.held()
+	b := make([]byte, 0, 96+len(e.Target)+len(v.From)+len(v.To))
 	var flags byte
 	set := func(f byte, on bool) {
 		if on {
 			flags |= f
 		}
 	}
-	set(flagManifest, !v.Entry.Manifest.IsZero())
-	set(flagContent, !v.Entry.Content.IsZero())
+	set(flagManifest, !e.Manifest.IsZero())
+	set(flagContent, !e.Content.IsZero())
 	set(flagFrom, v.From != "")
 	set(flagTo, v.To != "")
 	set(flagMoved, v.moved)
 	set(flagUnseen, v.unseen)
 	set(flagCopied, v.copied)
-	set(flagTarget, v.Entry.Target != "")
+	set(flagTarget, e.Target != "")
 	b = append(b, versionRow, flags, byte(v.Entry.Kind))
-	b = binary.AppendUvarint(b, uint64(v.Entry.Mode))
-	b = binary.AppendVarint(b, v.Entry.MTime)
-	b = binary.AppendVarint(b, v.Entry.Size)
+	b = binary.AppendUvarint(b, uint64(e.Mode))
+	b = binary.AppendVarint(b, e.MTime)
+	b = binary.AppendVarint(b, e.Size)
 	if flags&flagContent != 0 {
-		b = append(b, v.Entry.Content[:]...)
+		b = append(b, e.Content[:]...)
 	}
 	if flags&flagManifest != 0 {
-		b = append(b, v.Entry.Manifest[:]...)
+		b = append(b, e.Manifest[:]...)
 	}
-	for _, s := range []string{v.Entry.Target, string(v.From), string(v.To)} {
+	for _, s := range []string{e.Target, string(v.From), string(v.To)} {
 		if s != "" {
 			b = fields.AppendText(b, s)
 		}
@@ -104,6 +127,12 @@ func decodeVersion(p id.Path, r id.Revision, b []byte) (version, error) {
 	}
 	if !d.Done() || v.Entry.Kind > Symlink {
 		return version{}, fmt.Errorf("%w: version row of %d bytes", ErrDamaged, len(b))
+	}
+	if v.Entry.Kind == Absent && (v.Entry.Target != "" || !v.Entry.Content.IsZero()) {
+		v.Lost, v.Entry = v.Entry, Entry{}
+		if v.Lost.Kind = File; v.Lost.Target != "" {
+			v.Lost.Kind = Symlink
+		}
 	}
 	return v, nil
 }

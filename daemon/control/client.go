@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +36,9 @@ func NewClient(home string) *Client {
 			return dial(ctx, home)
 		},
 		DisableKeepAlives: true,
+		// A request with a file's bytes sends them once the daemon asks for them: so a
+		// refusal arrives.
+		ExpectContinueTimeout: time.Minute,
 	}
 	return &Client{home: home, http: &http.Client{Transport: tr}, Timeout: requestTimeout}
 }
@@ -208,6 +212,11 @@ func (c *Client) send(ctx context.Context, method, path string, req any) (*http.
 		return nil, err
 	}
 	hr.Header.Set("Content-Type", typeJSON)
+	return c.do(ctx, hr)
+}
+
+// do returns the response to hr with status 200, or the error in it.
+func (c *Client) do(ctx context.Context, hr *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(hr)
 	if err != nil {
 		return nil, c.failed(ctx, err)
@@ -241,7 +250,7 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return Errorf(CodeFailed, "the daemon of home %q went away before it answered", c.home)
 	}
 	return fmt.Errorf("ask the daemon of home %q: %w", c.home, err)

@@ -274,7 +274,7 @@ type Conflict struct {
 	LoserRevision  uint64    `json:"loser_revision"`
 	WinnerNode     string    `json:"winner_node"`
 	LoserNode      string    `json:"loser_node"`
-	CopyPath       string    `json:"copy_path"` // "" if there is no copy
+	CopyPath       string    `json:"copy_path"` // "" if no disk has a copy
 	CopyPathB64    string    `json:"copy_path_b64,omitempty"`
 	Kind           string    `json:"kind"`
 	State          string    `json:"state"`

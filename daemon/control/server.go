@@ -97,6 +97,8 @@ func (s *Server) routes() {
 		func(ctx context.Context, r ConflictsRequest, emit func(Conflict) error) (struct{}, error) {
 			return struct{}{}, s.svc.Conflicts(ctx, r, emit)
 		}))
+	s.mux.HandleFunc("POST /v1/conflicts/show", plain(s, s.svc.ConflictShow))
+	s.mux.HandleFunc("POST /v1/conflicts/resolve", s.resolve)
 	s.mux.HandleFunc("POST /v1/cat", s.cat)
 	s.mux.HandleFunc("POST /v1/why", plain(s, s.why))
 	s.mux.HandleFunc("POST /v1/events", s.events)

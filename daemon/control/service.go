@@ -41,6 +41,10 @@ type Service interface {
 	Tags(ctx context.Context, r TagsRequest) ([]Tag, error)
 	// Conflicts emits records, newest first within a folder.
 	Conflicts(ctx context.Context, r ConflictsRequest, emit func(Conflict) error) error
+	ConflictShow(ctx context.Context, r ConflictRequest) (ConflictDetail, error)
+	// ConflictResolve reads exactly r.With.Size bytes of with where r.With is set, once
+	// it knows that the conflict can be resolved.
+	ConflictResolve(ctx context.Context, r ResolveRequest, with io.Reader) (ResolveResult, error)
 
 	Nodes(ctx context.Context) ([]ClusterMember, error)
 	Invite(ctx context.Context, r InviteRequest) (Invite, error)

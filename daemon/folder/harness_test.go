@@ -104,8 +104,8 @@ func (c *cluster) ok(err error) {
 	}
 }
 
-// newCluster makes n nodes that keep one folder. close it.
-func newCluster(t tb, dir string, n int) *cluster {
+// newCluster makes n nodes that keep one folder, which may have options. close it.
+func newCluster(t tb, dir string, n int, options ...map[string]string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: dir, folder: id.Folder{0xf0}, news: make(chan struct{}), missing: make(map[id.Digest]bool)}
 	c.leader = c.machine()
@@ -121,7 +121,11 @@ func newCluster(t tb, dir string, n int) *cluster {
 		c.must(env, meta.NodeCmd{Op: meta.NodeAdmit, Invite: h, Record: meta.NodeRecord{ID: id.Node{byte(i)}, Name: fmt.Sprintf("n%d", i)}})
 	}
 	env.Sequence++
-	c.must(env, meta.FolderCmd{Op: meta.FolderCreate, ID: c.folder, Name: "docs"})
+	create := meta.FolderCmd{Op: meta.FolderCreate, ID: c.folder, Name: "docs"}
+	for _, o := range options {
+		create.Options = o
+	}
+	c.must(env, create)
 	for i := 1; i <= n; i++ {
 		c.nodes = append(c.nodes, c.newNode(i))
 	}

@@ -215,8 +215,10 @@ func (c *cluster) inHistory(text string) {
 	for r := id.Revision(1); r <= h.Revision; r++ {
 		var e meta.Entry
 		c.ok(v.Changes(c.folder, r, func(ver meta.Version) error {
-			if ver.Entry.Kind == meta.File && ver.Entry.Content == sum {
-				e = ver.Entry
+			for _, x := range []meta.Entry{ver.Entry, ver.Lost} {
+				if x.Kind == meta.File && x.Content == sum {
+					e = x
+				}
 			}
 			return nil
 		}))

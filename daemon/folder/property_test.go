@@ -70,7 +70,8 @@ func (u *user) capture() {
 
 func randomRun(t *rapid.T, dir string, nodes, writers int) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-	c := newCluster(t, dir, nodes).start()
+	mode := rapid.SampledFrom([]string{"copy", "history"}).Draw(t, "conflicts")
+	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode}).start()
 	defer c.close()
 	count, texts := 0, make(map[string]bool)
 	var users []*user

@@ -30,6 +30,7 @@ import (
 // Node is a running node.
 type Node struct {
 	home    home
+	looks   looks
 	cfg     config
 	set     conf.Config // what config.toml says
 	self    id.Node

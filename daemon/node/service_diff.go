@@ -96,6 +96,10 @@ func commitChanges(v *meta.View, f id.Folder, p id.Path, r id.Revision, fn func(
 
 // change tells how old became is; from is where it came from, if from elsewhere.
 func (c carrier) change(old, is meta.Version, from id.Path) control.PathChange {
+	lost := is.Lost.Kind != meta.Absent
+	if lost {
+		is.Entry = is.Lost
+	}
 	moved := old.Path != is.Path && old.Entry.Kind != meta.Absent && is.Entry.Kind != meta.Absent
 	out := control.PathChange{Old: pathState(old), New: pathState(is)}
 	if moved {
@@ -105,6 +109,9 @@ func (c carrier) change(old, is meta.Version, from id.Path) control.PathChange {
 		out.Carried = c.along(is.Path, from, is.Entry.Kind == meta.Dir, same)
 	} else {
 		out.Action = action(old.Entry, is.Entry, "")
+	}
+	if lost {
+		out.Action = actionConflict
 	}
 	p := is.Path
 	if is.Entry.Kind == meta.Absent {

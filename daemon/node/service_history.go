@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/lockstep-sync/lockstep/chunks"
@@ -39,6 +38,9 @@ func (s service) Cat(ctx context.Context, r control.CatRequest, start func(contr
 	if p == "" || x.Entry.Kind == meta.Dir {
 		return control.Errorf(control.CodeFailed, "%s@%s is a directory", r.Target, r.Rev).
 			WithHint("name a file; `lockstep restore` writes whole directories")
+	}
+	if x.Lost.Kind != meta.Absent && x.Revision == c.Revision {
+		x.Entry = x.Lost // what lost a conflict without a copy has this name in history
 	}
 	if !ok || x.Entry.Kind == meta.Absent {
 		return s.absent(v, f, p, c.Revision)
@@ -147,53 +149,4 @@ func known(v *meta.View, f meta.Folder, p id.Path) error {
 		return err
 	}
 	return noHistory(f, p)
-}
-
-// Conflicts implements control.Service.
-func (s service) Conflicts(ctx context.Context, r control.ConflictsRequest, emit func(control.Conflict) error) error {
-	v := s.n.machine.View()
-	defer v.Close()
-	recs, err := v.Folders()
-	if err != nil {
-		return err
-	}
-	found := r.Folder == ""
-	for _, f := range recs {
-		if f.Removed || r.Folder != "" && f.Name != r.Folder {
-			continue
-		}
-		found = true
-		var all []meta.Conflict
-		err := v.Conflicts(f.ID, func(c meta.Conflict) error {
-			if r.All || c.State == meta.ConflictOpen {
-				all = append(all, c)
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return err
-		}
-		for i := len(all) - 1; i >= 0; i-- {
-			if err := emit(s.conflict(f.Name, all[i])); err != nil {
-				return err
-			}
-		}
-	}
-	if !found {
-		return control.Errorf(control.CodeFailed, "there is no folder %q", r.Folder).WithHint("see `lockstep folder ls`")
-	}
-	return nil
-}
-
-func (s service) conflict(folder string, c meta.Conflict) control.Conflict {
-	out := control.Conflict{
-		ID: fmt.Sprintf("%s#%d", folder, c.Number), Folder: folder,
-		BaseRevision: uint64(c.Base), WinnerRevision: uint64(c.Winner), LoserRevision: uint64(c.Loser),
-		WinnerNode: s.n.members.name(c.WinnerNode), LoserNode: s.n.members.name(c.LoserNode),
-		Kind: c.Kind.String(), State: c.State.String(), Time: c.Time,
-		ResolvedBy: s.n.members.name(c.ResolvedBy), Resolution: c.Resolution,
-	}
-	out.Path, out.PathB64 = control.EncodePath(string(c.Path))
-	out.CopyPath, out.CopyPathB64 = control.EncodePath(string(c.CopyPath))
-	return out
 }

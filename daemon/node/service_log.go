@@ -232,12 +232,19 @@ func (c carrier) along(p, other id.Path, dir, same bool) bool {
 }
 
 func (s service) logVersion(c meta.Commit, x, before meta.Version) *control.LogVersion {
+	lost := x.Lost.Kind != meta.Absent
+	if lost {
+		x.Entry = x.Lost
+	}
 	out := &control.LogVersion{
 		Revision: uint64(x.Revision), Time: c.Time, Node: s.n.members.name(c.Node),
 		Action: action(before.Entry, x.Entry, x.From), Kind: x.Entry.Kind.String(), Size: x.Entry.Size,
 		Mode: fmt.Sprintf("%04o", x.Entry.Mode),
 	}
-	if x.To != "" {
+	switch {
+	case lost:
+		out.Action = actionConflict
+	case x.To != "":
 		out.Action = "rename"
 	}
 	out.Path, out.PathB64 = control.EncodePath(string(x.Path))
@@ -249,6 +256,9 @@ func (s service) logVersion(c meta.Commit, x, before meta.Version) *control.LogV
 	}
 	return out
 }
+
+// actionConflict is the action of what lost a conflict and is in history alone.
+const actionConflict = "conflict"
 
 func action(was, is meta.Entry, from id.Path) string {
 	switch {

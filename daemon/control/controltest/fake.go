@@ -23,6 +23,8 @@ type Fake struct {
 	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
 	OnRollback     func(control.RollbackRequest, func(control.RollbackChange) error) (control.RollbackResult, error)
 	OnConflicts    func(control.ConflictsRequest, func(control.Conflict) error) error
+	OnConflict     func(control.ConflictRequest) (control.ConflictDetail, error)
+	OnResolve      func(control.ResolveRequest, io.Reader) (control.ResolveResult, error)
 	OnNodes        func() ([]control.ClusterMember, error)
 	OnInvite       func(control.InviteRequest) (control.Invite, error)
 	OnEvents       func(context.Context, control.EventsRequest, func([]control.Event) error) error
@@ -122,6 +124,22 @@ func (f *Fake) Conflicts(_ context.Context, r control.ConflictsRequest, emit fun
 		return errUnset
 	}
 	return f.OnConflicts(r, emit)
+}
+
+// ConflictShow implements control.Service.
+func (f *Fake) ConflictShow(_ context.Context, r control.ConflictRequest) (control.ConflictDetail, error) {
+	if f.OnConflict == nil {
+		return control.ConflictDetail{}, errUnset
+	}
+	return f.OnConflict(r)
+}
+
+// ConflictResolve implements control.Service.
+func (f *Fake) ConflictResolve(_ context.Context, r control.ResolveRequest, with io.Reader) (control.ResolveResult, error) {
+	if f.OnResolve == nil {
+		return control.ResolveResult{}, errUnset
+	}
+	return f.OnResolve(r, with)
 }
 
 // Nodes implements control.Service.
