@@ -221,6 +221,20 @@ func (w *Watcher) Leaves(f vfs.FS, p id.Path, st vfs.Stat) bool {
 	return dir && w.hollow(f, p)
 }
 
+// Hollow reports whether the directory p counts as absent: it holds ignored names, and
+// nothing else.
+func (w *Watcher) Hollow(f vfs.FS, p id.Path) bool { return w.rules.any.Load() && w.hollow(f, p) }
+
+// Reread looks at a directory's rule file again.
+func (w *Watcher) Reread(dir id.Path) {
+	w.in.call(func(l *loop) {
+		l.withFS(func(f vfs.FS) error {
+			l.reloadRules(f, dir)
+			return nil
+		})
+	})
+}
+
 // hollow reports whether the directory p holds at least one name, and all that it
 // holds is ignored or a hollow directory that nothing is recorded of.
 func (w *Watcher) hollow(f vfs.FS, p id.Path) bool {

@@ -386,6 +386,9 @@ func (n *node) follows() {
 	want := n.c.head().Revision
 	within(n.c.t, fmt.Sprintf("%s following to revision %d (now %s)", n.root, want, n.state()), func(ctx context.Context) error {
 		err := n.engine.WaitFor(ctx, want)
+		for n.clearTheWay(err) {
+			err = n.engine.WaitFor(ctx, want)
+		}
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, n.state())
 		}

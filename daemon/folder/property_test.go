@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // user does random things on one node's disk.
@@ -17,6 +20,7 @@ type user struct {
 	count *int
 	texts map[string]bool // what was written and captured
 	fresh []string        // paths written since the last capture
+	rules bool            // whether rule files and names that they ignore are made too
 }
 
 func (u *user) name() string { return string(rune('a' + u.rng.IntN(4))) }
@@ -32,6 +36,21 @@ func (u *user) path() string {
 // act does one thing; many fail, for lack of what they need.
 func (u *user) act() string {
 	p, q := u.path(), u.path()
+	if u.rules {
+		switch u.rng.IntN(8) {
+		case 0:
+			p = filepath.Join(filepath.Dir(p), ignore.Name)
+			text := []string{"*.o\n", "*.o\nc\n", "/d/\n", "", "*\n!*/\n!a\n"}[u.rng.IntN(5)]
+			return fmt.Sprint("rules ", p, " ", text, os.WriteFile(u.n.path(p), []byte(text), 0o644))
+		case 1:
+			p = filepath.Join(filepath.Dir(p), ignore.Name)
+			return fmt.Sprint("no rules ", p, os.Remove(u.n.path(p)))
+		case 2, 3:
+			p += ".o"
+		case 4:
+			q += ".o"
+		}
+	}
 	at, to := u.n.path(p), u.n.path(q)
 	switch u.rng.IntN(12) {
 	case 0, 1, 2, 3, 4:
@@ -58,24 +77,32 @@ func (u *user) act() string {
 // capture waits until the node has taken what is on its disk, and notes the bytes
 // that may not be lost from then on: those that it found there.
 func (u *user) capture() {
+	texts := make(map[string]string)
 	for _, p := range u.fresh {
 		in, err := os.Lstat(u.n.path(p))
 		if b, rerr := os.ReadFile(u.n.path(p)); err == nil && rerr == nil && in.Mode().IsRegular() {
-			u.texts[string(b)] = true
+			texts[p] = string(b)
 		}
 	}
 	u.fresh = nil
 	u.n.captured()
+	for p, text := range texts {
+		_, had, err := u.n.local.Get(u.n.c.folder, id.Path(p))
+		u.n.c.ok(err)
+		if had || !u.rules { // what is ignored is not promised
+			u.texts[text] = true
+		}
+	}
 }
 
-func randomRun(t *rapid.T, dir string, nodes, writers int) {
+func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	c := newCluster(t, dir, nodes).start()
 	defer c.close()
 	count, texts := 0, make(map[string]bool)
 	var users []*user
 	for _, n := range c.nodes[:writers] {
-		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts})
+		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, rules: rules})
 	}
 	steps := rapid.IntRange(5, 40).Draw(t, "steps")
 	for range steps {
@@ -118,8 +145,11 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 // history, a second run does nothing, and one writer alone makes no conflict.
 func TestRandomEdits(t *testing.T) {
 	t.Parallel()
-	for _, k := range []struct{ nodes, writers int }{{2, 1}, {2, 2}, {3, 3}} {
-		t.Run(fmt.Sprintf("%d of %d write", k.writers, k.nodes), func(t *testing.T) {
+	for _, k := range []struct {
+		nodes, writers int
+		rules          bool
+	}{{2, 1, false}, {2, 2, false}, {3, 3, false}, {2, 1, true}, {3, 3, true}} {
+		t.Run(fmt.Sprintf("%d of %d write, ignore rules %v", k.writers, k.nodes, k.rules), func(t *testing.T) {
 			t.Parallel()
 			base := t.TempDir()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -127,7 +157,7 @@ func TestRandomEdits(t *testing.T) {
 				if err != nil {
 					rt.Fatalf("%v", err)
 				}
-				randomRun(rt, dir, k.nodes, k.writers)
+				randomRun(rt, dir, k.nodes, k.writers, k.rules)
 			})
 		})
 	}
