@@ -97,6 +97,7 @@ func (s *Server) routes() {
 		func(ctx context.Context, r ConflictsRequest, emit func(Conflict) error) (struct{}, error) {
 			return struct{}{}, s.svc.Conflicts(ctx, r, emit)
 		}))
+	s.mux.HandleFunc("POST /v1/ignored", s.ignored())
 	s.mux.HandleFunc("POST /v1/cat", s.cat)
 	s.mux.HandleFunc("POST /v1/why", plain(s, s.why))
 	s.mux.HandleFunc("POST /v1/events", s.events)

@@ -41,6 +41,8 @@ type Service interface {
 	Tags(ctx context.Context, r TagsRequest) ([]Tag, error)
 	// Conflicts emits records, newest first within a folder.
 	Conflicts(ctx context.Context, r ConflictsRequest, emit func(Conflict) error) error
+	// Ignored emits what is on this node's disks and ignored, folder by folder.
+	Ignored(ctx context.Context, r IgnoredRequest, emit func(Ignored) error) error
 
 	Nodes(ctx context.Context) ([]ClusterMember, error)
 	Invite(ctx context.Context, r InviteRequest) (Invite, error)

@@ -419,6 +419,9 @@ func (c *cluster) settled() {
 		for _, n := range c.nodes {
 			n.follows()
 		}
+		for _, n := range c.nodes { // what rules that have just arrived do not ignore
+			n.committed()
+		}
 		if c.head() == before {
 			return
 		}

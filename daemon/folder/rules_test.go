@@ -3,7 +3,9 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -187,4 +189,50 @@ func TestRulesArriveWithTheFolder(t *testing.T) {
 	c.done()
 	a.has("g", "1")
 	a.absent("modules")
+}
+
+// TestListIgnored: the list has the topmost ignored paths that nobody tracks, each with
+// its rule.
+func TestListIgnored(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	a := c.nodes[0]
+	a.write("tracked.o", "1")
+	a.write("out/tracked", "1")
+	a.committed()
+	a.write(ignore.Name, "*.o\nout/\n")
+	a.write("d/"+ignore.Name, "# nothing\n/local\n")
+	a.committed()
+	a.write("new.o", "1")
+	a.write("out/new/deep", "1")
+	a.write("d/local/deep", "1")
+	a.write("d/e/f.o", "1")
+	a.write("tracked.o", "2")
+	a.committed()
+	var got []string
+	list := func() {
+		got = nil
+		within(t, "the list", func(ctx context.Context) error {
+			return a.engine.Ignored(ctx, func(i IgnoredPath) error {
+				got = append(got, fmt.Sprintf("%s %s %s:%d:%s", i.Path, i.Kind, i.RuleFile, i.Line, i.Pattern))
+				return nil
+			})
+		})
+	}
+	want := []string{"new.o file .lockstepignore:1:*.o", "d/local directory d/.lockstepignore:2:/local", "d/e/f.o file .lockstepignore:1:*.o",
+		"out/new directory .lockstepignore:2:out/"}
+	for range 2 {
+		if list(); !slices.Equal(got, want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		a.restart()
+	}
+	if by, is, err := a.engine.IgnoredBy(t.Context(), "d/local/deep"); !is || err != nil || by.Pattern != "/local" {
+		t.Errorf("d/local/deep is ignored by %+v (%v, %v)", by, is, err)
+	}
+	for _, p := range []id.Path{"tracked.o", "out/tracked", "d", "nowhere.o"} {
+		if by, is, err := a.engine.IgnoredBy(t.Context(), p); is || err != nil {
+			t.Errorf("%s is ignored by %+v (%v)", p, by, err)
+		}
+	}
 }

@@ -22,6 +22,7 @@ type Fake struct {
 	OnLog          func(control.LogRequest, func(control.LogEntry) error) (control.Freshness, error)
 	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
 	OnRollback     func(control.RollbackRequest, func(control.RollbackChange) error) (control.RollbackResult, error)
+	OnIgnored      func(control.IgnoredRequest, func(control.Ignored) error) error
 	OnConflicts    func(control.ConflictsRequest, func(control.Conflict) error) error
 	OnNodes        func() ([]control.ClusterMember, error)
 	OnInvite       func(control.InviteRequest) (control.Invite, error)
@@ -114,6 +115,14 @@ func (f *Fake) Rollback(_ context.Context, r control.RollbackRequest, emit func(
 		return control.RollbackResult{}, errUnset
 	}
 	return f.OnRollback(r, emit)
+}
+
+// Ignored implements control.Service.
+func (f *Fake) Ignored(_ context.Context, r control.IgnoredRequest, emit func(control.Ignored) error) error {
+	if f.OnIgnored == nil {
+		return errUnset
+	}
+	return f.OnIgnored(r, emit)
 }
 
 // Conflicts implements control.Service.
