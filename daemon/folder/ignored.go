@@ -2,6 +2,7 @@ package folder
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
@@ -103,6 +104,18 @@ func (e *Engine) IgnoredBy(ctx context.Context, p id.Path) (by IgnoredPath, is b
 		return by, false, err
 	}
 	return e.ignoredBy(p, st.Kind)
+}
+
+// ruleOf says in words which rule keeps an ignored path.
+func (e *Engine) ruleOf(p id.Path, kind vfs.Kind) string {
+	m := e.watch.Rule(p, kind == vfs.Dir)
+	switch {
+	case !m.Ignored():
+		return "it holds ignored names and nothing else"
+	case m.Rule.Unusable():
+		return fmt.Sprintf("%s cannot be used: %s", m.Dir.Join(ignore.Name), m.Rule.Text)
+	}
+	return fmt.Sprintf("%s:%d:%s", m.Dir.Join(ignore.Name), m.Rule.Line, m.Rule.Text)
 }
 
 func (e *Engine) ignoredBy(p id.Path, kind vfs.Kind) (by IgnoredPath, is bool, err error) {

@@ -230,6 +230,11 @@ func TestListIgnored(t *testing.T) {
 	if by, is, err := a.engine.IgnoredBy(t.Context(), "d/local/deep"); !is || err != nil || by.Pattern != "/local" {
 		t.Errorf("d/local/deep is ignored by %+v (%v, %v)", by, is, err)
 	}
+	for p, want := range map[id.Path]string{"new.o": ".lockstepignore:1:*.o", "d/e/f.o": ".lockstepignore:1:*.o", "d/local": "d/.lockstepignore:2:/local"} {
+		if x, _, _, err := a.engine.Why(p); err != nil || x.Step != Ignored || x.Reason != want {
+			t.Errorf("why %s: %s, %s (%v), want %s", p, x.Step, x.Reason, err, want)
+		}
+	}
 	for _, p := range []id.Path{"tracked.o", "out/tracked", "d", "nowhere.o"} {
 		if by, is, err := a.engine.IgnoredBy(t.Context(), p); is || err != nil {
 			t.Errorf("%s is ignored by %+v (%v)", p, by, err)
