@@ -225,6 +225,14 @@ func (w *Watcher) Leaves(f vfs.FS, p id.Path, st vfs.Stat) bool {
 // nothing else.
 func (w *Watcher) Hollow(f vfs.FS, p id.Path) bool { return w.rules.any.Load() && w.hollow(f, p) }
 
+// Refresh reads the rule files above a path anew, for who cannot wait for their events.
+func (w *Watcher) Refresh(f vfs.FS, p id.Path) {
+	for d := p; d != ""; {
+		d = d.Dir()
+		w.loadRules(f, d)
+	}
+}
+
 // Reread looks at a directory's rule file again.
 func (w *Watcher) Reread(dir id.Path) {
 	w.in.call(func(l *loop) {

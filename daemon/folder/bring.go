@@ -108,6 +108,8 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				return nil, err
 			}
 			items = append(items, it)
+		case reconcile.LetGo: // it was not yet when letGo looked
+			e.st.postpone(p, postponed{why: "follow", at: time.Now().Add(retryLocal)})
 		default:
 			if c.Action == reconcile.Propose && c.had && c.row.Stat.Same(c.disk.Stat) {
 				// Recorded as a version that this history does not hold: without the

@@ -113,6 +113,11 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 	}
 	e.leftOut(f, p, &c)
 	h := reconcile.Head{Revision: s.head.Revision, Hash: s.head.Hash.Prefix(), Entry: c.head.Entry}
+	if c.had {
+		if h.Forgotten, err = s.forgotten(c.head); err != nil {
+			return c, err
+		}
+	}
 	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: e.pendingSeq(p)}, r, c.disk)
 	return c, nil
 }

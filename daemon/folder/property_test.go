@@ -1,26 +1,30 @@
 package folder
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // user does random things on one node's disk.
 type user struct {
-	n     *node
-	rng   *rand.Rand
-	count *int
-	texts map[string]bool // what was written and captured
-	fresh []string        // paths written since the last capture
-	rules bool            // whether rule files and names that they ignore are made too
+	n             *node
+	rng           *rand.Rand
+	count         *int
+	texts         map[string]bool // what was written and captured
+	fresh         []string        // paths written since the last capture
+	others, rules bool            // whether others write too; whether rule files and names that they ignore are made too
 }
 
 func (u *user) name() string { return string(rune('a' + u.rng.IntN(4))) }
@@ -37,7 +41,9 @@ func (u *user) path() string {
 func (u *user) act() string {
 	p, q := u.path(), u.path()
 	if u.rules {
-		switch u.rng.IntN(8) {
+		switch u.rng.IntN(10) {
+		case 9:
+			return u.forget()
 		case 0:
 			p = filepath.Join(filepath.Dir(p), ignore.Name)
 			text := []string{"*.o\n", "*.o\nc\n", "/d/\n", "", "*\n!*/\n!a\n"}[u.rng.IntN(5)]
@@ -74,6 +80,29 @@ func (u *user) act() string {
 	}
 }
 
+// forget ends the tracking of something that is tracked and ignored, if there is
+// something, and the node is in touch.
+func (u *user) forget() string {
+	if !u.others { // what un-ignored leftovers of a single writer's become are two sides
+		return "nothing"
+	}
+	var all []id.Path
+	u.n.c.ok(u.n.local.Below(u.n.c.folder, "", func(p id.Path, r local.Row) error {
+		if u.n.engine.watch.Rule(p, r.Stat.Kind == vfs.Dir).Ignored() {
+			all = append(all, p)
+		}
+		return nil
+	}))
+	if len(all) == 0 {
+		return "nothing to forget"
+	}
+	p := all[u.rng.IntN(len(all))]
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, n, err := u.n.engine.Forget(ctx, p, false)
+	return fmt.Sprint("forget ", p, " ", n, err)
+}
+
 // capture waits until the node has taken what is on its disk, and notes the bytes
 // that may not be lost from then on: those that it found there.
 func (u *user) capture() {
@@ -102,7 +131,7 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 	count, texts := 0, make(map[string]bool)
 	var users []*user
 	for _, n := range c.nodes[:writers] {
-		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, rules: rules})
+		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, others: writers > 1, rules: rules})
 	}
 	steps := rapid.IntRange(5, 40).Draw(t, "steps")
 	for range steps {

@@ -323,7 +323,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 			e.st.postpone(fd.path, postponed{why: "attributes"})
 			e.lookAgain()
 		}
-	case reconcile.Materialize:
+	case reconcile.Materialize, reconcile.LetGo:
 		e.st.postpone(fd.path, postponed{why: "follow"})
 		e.lookAgain()
 	case reconcile.Wait:

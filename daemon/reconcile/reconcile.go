@@ -17,6 +17,9 @@ type Head struct {
 	Hash     [8]byte
 	// Entry is the path's; the zero Entry where it is absent.
 	Entry meta.Entry
+	// Forgotten: the path is absent because its tracking was ended, which leaves
+	// everybody's file.
+	Forgotten bool
 }
 
 // Base names the head's version for the local index.
@@ -82,11 +85,13 @@ const (
 	Adopt
 	// Wait: nothing can be decided until what Decision.Why names has happened.
 	Wait
+	// LetGo: the head forgot the path: drop the record, and leave what is there.
+	LetGo
 )
 
 // String returns the action's name.
 func (a Action) String() string {
-	return [...]string{"nothing", "propose", "materialize", "adopt", "wait"}[a]
+	return [...]string{"nothing", "propose", "materialize", "adopt", "wait", "let go"}[a]
 }
 
 // Why says what a Wait waits for.
@@ -175,6 +180,8 @@ func decideClean(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
 		return Decision{Action: Adopt, Base: h.Base(), Entry: h.Entry}
 	case r.Lineage == Foreign:
 		return put(path, meta.Base{}, r.Entry, meta.FieldsAll)
+	case r.Lineage == Held && h.Forgotten && h.Entry.Kind == meta.Absent:
+		return Decision{Action: LetGo}
 	}
 	return Decision{Action: Materialize}
 }

@@ -47,10 +47,10 @@ func worlds() (out []world) {
 					for dn, de := range entries {
 						for _, ino := range []uint64{1, 2} { // 1: the recorded inode
 							for _, hashed := range []bool{false, true} {
-								for _, left := range []string{"", "blocked", "ignored"} {
+								for _, left := range []string{"", "blocked", "ignored", "forgotten"} {
 									w := world{
 										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v %s", hn, seq, rn, lin, dn, ino, hashed, left),
-										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he},
+										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he, Forgotten: left == "forgotten"},
 										q:    Queue{Sequence: seq},
 										r:    Recorded{Lineage: lin, Entry: re, Stat: statOf(re, 1)},
 										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored"},
@@ -106,7 +106,12 @@ func violated(w world, got Decision) string {
 			return "rules say nothing about what is tracked"
 		}
 	}
+	if w.h.Forgotten && w.h.Entry.Kind == meta.Absent && got.Action == Materialize && !absent {
+		return "what the head forgot is not removed"
+	}
 	switch {
+	case got.Action == LetGo && !(w.h.Forgotten && w.h.Entry.Kind == meta.Absent && isClean && w.q.Sequence == 0 && w.r.Lineage == Held):
+		return "only what is known and at rest is let go"
 	case w.d.Blocked:
 		if got.Action != Wait {
 			return "what cannot be read is left alone"
