@@ -15,6 +15,8 @@ type Service interface {
 	FolderAdd(ctx context.Context, r FolderAddRequest) (FolderAddResult, error)
 	Folders(ctx context.Context) ([]Folder, error)
 	FolderRemove(ctx context.Context, r FolderRemoveRequest) (FolderRemoveResult, error)
+	// FolderForget ends the tracking of a path; everybody's files stay.
+	FolderForget(ctx context.Context, r FolderForgetRequest) (FolderForgetResult, error)
 
 	// Wait returns a result on success; CodeTimeout with Paths saying what is
 	// missing at the timeout; CodeFailed with Paths at once where time alone cannot

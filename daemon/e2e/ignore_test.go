@@ -10,7 +10,7 @@ import (
 )
 
 // Ignored files stay on their node through rules that arrive, a directory that others
-// delete, kill -9 and rules that go; `status --ignored` lists them with their rules.
+// delete, kill -9, `folder forget` and rules that go; `status --ignored` lists them with their rules.
 func TestIgnoreRules(t *testing.T) {
 	t.Parallel()
 	ctx := within(t, 90*time.Second)
@@ -47,6 +47,24 @@ func TestIgnoreRules(t *testing.T) {
 	here(at(b, "src/main.c"), false)
 	here(at(b, "src/b.o"), true)
 	here(at(a, "src"), false) // it did not come back for what is ignored
+	// What is tracked stays so under a new rule, until it is forgotten: then it is
+	// everybody's own.
+	writeFile(t, a, ignore.Name, []byte("*.o\nmodules/\n/b.c\n"))
+	writeFile(t, a, "b.c", []byte("still synced"))
+	lockstep(t, ctx, a, 0, "wait", folderName, "--all")
+	lockstep(t, ctx, b, 1, "folder", "forget", folderName+":"+ignore.Name)
+	lockstep(t, ctx, b, 0, "folder", "forget", at(b, "b.c"))
+	lockstep(t, ctx, b, 0, "wait", folderName, "--all")
+	writeFile(t, b, "b.c", []byte("b's own"))
+	lockstep(t, ctx, b, 0, "wait", folderName, "--all")
+	if got, err := os.ReadFile(at(a, "b.c")); string(got) != "still synced" {
+		t.Errorf("a's copy is %q (%v)", got, err)
+	}
+	if r := lockstep(t, ctx, a, 0, "log", folderName, "-n", "1"); !strings.Contains(r.Stdout, "forget") {
+		t.Errorf("log: %q", r.Stdout)
+	}
+
+	writeFile(t, a, "b.c", []byte("b's own")) // else both sides' would be new
 	must(t, os.Remove(at(b, ignore.Name)))
 	lockstep(t, ctx, b, 0, "wait", folderName, "--all")
 	here(at(a, "src/b.o"), true)

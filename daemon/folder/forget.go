@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
-	"github.com/lockstep-sync/lockstep/chunks"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -21,6 +21,16 @@ type NotForgettableError struct{ Why, Hint string }
 
 // Error implements error.
 func (e *NotForgettableError) Error() string { return e.Why }
+
+// QueuedError says that a change is stored here and will be committed, and why its
+// outcome is not known yet.
+type QueuedError struct{ Err error }
+
+// Error implements error.
+func (e *QueuedError) Error() string { return "queued: " + e.Err.Error() }
+
+// Unwrap returns why.
+func (e *QueuedError) Unwrap() error { return e.Err }
 
 // maxRollbacks bounds the walk from a rollback of a rollback to what it restored.
 const maxRollbacks = 16
@@ -43,88 +53,118 @@ func (s *snap) forgotten(v meta.Version) (bool, error) {
 	return false, nil
 }
 
+// letGoPaths bounds what is let go as one: the decision lock is held for it.
+const letGoPaths = 1000
+
 // letGo drops the records of those of the paths that the head forgot, and returns the
 // others. What history has only in such a file is packed first.
 func (e *Engine) letGo(ctx context.Context, s *snap, paths []id.Path) (others []id.Path, err error) {
-	var f vfs.FS
+	var gone []id.Path
 	for _, p := range paths {
 		row, had, err := e.o.Local.Get(e.o.ID, p)
 		if err != nil {
 			return nil, err
 		}
-		v, err := s.version(p)
-		if err != nil {
-			return nil, err
-		}
 		is := false
-		if had {
-			if is, err = s.forgotten(v); err != nil {
+		if had && row.Base.Own == 0 {
+			v, err := s.version(p)
+			if err == nil {
+				is, err = s.forgotten(v)
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
-		if !is {
-			others = append(others, p)
-			continue
-		}
-		if f == nil {
-			if f, err = e.openFS(); err != nil {
-				return nil, err
-			}
-			defer f.Close()
-		}
-		done, err := e.letOneGo(ctx, s, f, p, row)
-		if err != nil {
-			return nil, err
-		}
-		if !done {
+		if is {
+			gone = append(gone, p)
+		} else {
 			others = append(others, p)
 		}
 	}
+	if len(gone) == 0 {
+		return others, nil
+	}
+	f, err := e.openFS()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for page := range slices.Chunk(gone, letGoPaths) {
+		left, err := e.letPageGo(ctx, s, f, page)
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, left...)
+	}
+	slices.Sort(others)
 	return others, nil
 }
 
-// letOneGo is false for a path that is to be decided on like any other.
-func (e *Engine) letOneGo(ctx context.Context, s *snap, f vfs.FS, p id.Path, row local.Row) (done bool, err error) {
-	st, err := lstat(f, p)
-	if err != nil || !st.Same(row.Stat) {
-		return false, nil // gone, or an edit, which wins
-	}
-	e.watch.Refresh(f, p)
-	ignored := e.watch.Rule(p, st.Kind == vfs.Dir).Ignored()
-	if !ignored {
-		behind, err := e.rulesBehind(s, p)
+// letPageGo returns the paths that are to be decided on like any other.
+func (e *Engine) letPageGo(ctx context.Context, s *snap, f vfs.FS, paths []id.Path) (others []id.Path, err error) {
+	var ready []id.Path
+	fresh := make(map[id.Path]bool) // directories of which the rules were read anew
+	for _, p := range paths {
+		row, had, err := e.o.Local.Get(e.o.ID, p)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if behind { // let go now, it would be proposed as new
+		if st, serr := lstat(f, p); serr != nil || !had || !st.Same(row.Stat) {
+			others = append(others, p) // gone, or an edit, which wins
+			continue
+		}
+		if wait, err := e.awaitsRule(s, f, p, row, fresh); err != nil {
+			return nil, err
+		} else if wait { // let go now, it would be proposed as new
 			e.st.postpone(p, postponed{why: "the rule that ignores it is not here yet", at: time.Now().Add(retryLocal)})
-			return true, nil
+			continue
 		}
+		if err := e.packKept(ctx, f, p, row); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			e.log.Warn("pack a file that is not tracked any more", "path", p, "error", err)
+			e.st.postpone(p, postponed{why: "what history has of it is being packed", at: time.Now().Add(retryBusy)})
+			continue
+		}
+		ready = append(ready, p)
 	}
-	if err := e.rescueOne(ctx, f, p, row); err != nil {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		e.log.Warn("pack a file that is not tracked any more", "path", p, "error", err)
-		e.st.postpone(p, postponed{why: "what history has of it is being packed", at: time.Now().Add(retryBusy)})
-		return true, nil
+	if err := e.o.Chunks.Sync(ctx); err != nil {
+		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c, err := e.decide(s, f, p, look(f, p))
-	if err != nil || c.Action != reconcile.LetGo {
-		return false, err
-	}
 	b := e.o.Local.NewBatch()
-	e.dropRow(b, p, c.row)
-	if err := b.Commit(false); err != nil {
-		return false, err
+	for _, p := range ready {
+		c, err := e.decide(s, f, p, look(f, p))
+		if err != nil {
+			b.Discard()
+			return nil, err
+		}
+		if c.Action != reconcile.LetGo {
+			others = append(others, p)
+			continue
+		}
+		e.dropRow(b, p, c.row)
+		e.st.settle(p)
+		if !e.watch.Rule(p, c.row.Stat.Kind == vfs.Dir).Ignored() {
+			e.watch.Requeue(p) // the rules changed since: it is new again
+		}
 	}
-	e.st.settle(p)
-	if !ignored { // the rules changed since: it is new again
-		e.watch.Requeue(p)
+	return others, b.Commit(false)
+}
+
+// awaitsRule reports whether a forgotten path is not ignored here, and may be once the
+// rule files are on this disk as the head has them.
+func (e *Engine) awaitsRule(s *snap, f vfs.FS, p id.Path, row local.Row, fresh map[id.Path]bool) (bool, error) {
+	if d := p.Dir(); !fresh[d] {
+		e.watch.Refresh(f, p)
+		fresh[d] = true
 	}
-	return true, nil
+	if e.watch.Rule(p, row.Stat.Kind == vfs.Dir).Ignored() {
+		return false, nil
+	}
+	return e.rulesBehind(s, p)
 }
 
 // rulesBehind reports whether a rule file at or above the path's directory is not on
@@ -148,9 +188,10 @@ func (e *Engine) rulesBehind(s *snap, p id.Path) (bool, error) {
 	return false, nil
 }
 
-// rescueOne packs the chunks that only the file at p holds.
-func (e *Engine) rescueOne(ctx context.Context, f vfs.FS, p id.Path, row local.Row) error {
-	if row.File == 0 {
+// packKept packs what history needs of the file at p, which is the user's own from now
+// on. The chunks are durable after a Sync.
+func (e *Engine) packKept(ctx context.Context, f vfs.FS, p id.Path, row local.Row) error {
+	if row.File == 0 || row.Entry.Kind != meta.File {
 		return nil
 	}
 	h, err := f.Open(p)
@@ -158,14 +199,7 @@ func (e *Engine) rescueOne(ctx context.Context, f vfs.FS, p id.Path, row local.R
 		return err
 	}
 	defer h.Close()
-	err = e.o.Chunks.Rescue(ctx, row.File, h)
-	if errors.Is(err, chunks.ErrChanged) {
-		return fmt.Errorf("it changed meanwhile: %w", err)
-	}
-	if err == nil {
-		err = e.o.Chunks.Sync(ctx)
-	}
-	return err
+	return e.o.Chunks.PackFile(ctx, fileOf(row.Entry), h)
 }
 
 // Forget ends the tracking of what is at a path, a directory's with all below it: one
@@ -187,9 +221,12 @@ func (e *Engine) Forget(ctx context.Context, p id.Path, dryRun bool) (rev id.Rev
 		return 0, len(rows), err
 	}
 	for q, row := range rows {
-		if err := e.rescueOne(ctx, f, q, row); err != nil {
+		if err := e.packKept(ctx, f, q, row); err != nil {
 			return 0, 0, fmt.Errorf("keep the history of %q: %w", string(q), err)
 		}
+	}
+	if err := e.o.Chunks.Sync(ctx); err != nil {
+		return 0, 0, err
 	}
 	seq, err := e.enqueueForget(f, p, rows)
 	if err != nil {
@@ -199,7 +236,7 @@ func (e *Engine) Forget(ctx context.Context, p id.Path, dryRun bool) (rev id.Rev
 	out, err := e.outcomeIn(ctx, seq)
 	switch {
 	case err != nil:
-		return 0, 0, fmt.Errorf("the change is stored here and will be committed: %w", err)
+		return 0, 0, &QueuedError{err}
 	case out.Kind == meta.Refused:
 		return 0, 0, errors.New(out.Reason)
 	}

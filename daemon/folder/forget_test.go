@@ -188,13 +188,16 @@ func TestForgetLarge(t *testing.T) {
 	a, b := c.nodes[0], c.nodes[1]
 	text := strings.Repeat(fmt.Sprint("a large file of b's, in several chunks ", 7, "\n"), 20000)
 	b.write("big.bin", text)
+	b.write("same.bin", text) // the two must not rely on each other
 	c.settled()
 	b.end() // only a's disk has it among those online
 	c.ok(os.RemoveAll(b.home))
 	a.write(ignore.Name, "*.bin\n")
 	a.committed()
 	a.forget("big.bin")
+	a.forget("same.bin")
 	a.write("big.bin", "short")
+	a.write("same.bin", "short")
 	a.committed()
 	c.inHistory(text)
 }
