@@ -224,12 +224,12 @@ func (c *cluster) inHistory(text string) {
 		}))
 		if e.Kind == meta.File {
 			if b, err := c.read(e); err != nil || !bytes.Equal(b, []byte(text)) {
-				c.t.Fatalf("%q is in revision %d but cannot be read: %v", text, r, err)
+				c.t.Fatalf("%.60q is in revision %d but cannot be read: %v", text, r, err)
 			}
 			return
 		}
 	}
-	c.t.Fatalf("%q is lost\n%s", text, c.story())
+	c.t.Fatalf("%.60q is lost\n%s", text, c.story())
 }
 
 // has fails unless the path on the node holds the text.
