@@ -181,7 +181,18 @@ func (e *Engine) rulesBehind(s *snap, p id.Path) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if live := v.Entry.Kind != meta.Absent; live != had || had && row.Entry != v.Entry {
+		live := v.Entry.Kind != meta.Absent
+		if !live && had {
+			// One that was forgotten itself stays, and waits for nothing.
+			if had, err = s.forgotten(v); err != nil {
+				return false, err
+			}
+			if had {
+				continue
+			}
+			return true, nil
+		}
+		if live && (!had || row.Entry != v.Entry) {
 			return true, nil
 		}
 	}

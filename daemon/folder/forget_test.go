@@ -110,6 +110,32 @@ func TestForgetFromAfar(t *testing.T) {
 	}
 }
 
+// TestForgetUnignoredSince: where somebody took the rule back before another node let
+// go, what was forgotten is new there, and is synced again; so is a rule file that was
+// forgotten with its directory.
+func TestForgetUnignoredSince(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("out/f", "1")
+	a.write("out/"+ignore.Name, "x\n")
+	c.settled()
+	b.set(true, false)
+	a.write(ignore.Name, "/out/\n")
+	a.committed()
+	a.forget("out")
+	a.remove("out") // b's copies are the only ones
+	a.write(ignore.Name, "")
+	a.committed()
+	b.set(false, false)
+	c.done()
+	a.has("out/f", "1")
+	b.has("out/"+ignore.Name, "x\n")
+	if !c.inHead("out/f") || !c.inHead("out/"+ignore.Name) {
+		t.Errorf("not synced again:\n%s", render(c.tree()))
+	}
+}
+
 // TestForgetIsRefused says what is missing, and changes nothing.
 func TestForgetIsRefused(t *testing.T) {
 	t.Parallel()
