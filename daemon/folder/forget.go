@@ -300,15 +300,19 @@ func (e *Engine) forgettable(f vfs.FS, p id.Path) (map[id.Path]local.Row, error)
 	})
 }
 
-// escape writes a path as a pattern that matches it alone.
+// escape writes a path as a pattern that matches it alone; a line end in it, which no
+// pattern can hold, as any character.
 func escape(p id.Path) string {
 	out := make([]byte, 0, len(p))
 	for i := range len(p) {
-		switch p[i] {
+		switch c := p[i]; c {
+		case '\n', '\r':
+			out = append(out, '?')
 		case '*', '?', '[', '\\', ' ':
-			out = append(out, '\\')
+			out = append(out, '\\', c)
+		default:
+			out = append(out, c)
 		}
-		out = append(out, p[i])
 	}
 	return string(out)
 }

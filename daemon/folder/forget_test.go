@@ -142,6 +142,7 @@ func TestForgetIsRefused(t *testing.T) {
 	c := startCluster(t, 2)
 	a := c.nodes[0]
 	a.write("d [1]/f", "1")
+	a.write("line\nend", "1")
 	a.write("own", "1")
 	a.write("sub/x", "1")
 	c.settled()
@@ -149,7 +150,7 @@ func TestForgetIsRefused(t *testing.T) {
 	c.settled()
 	before := c.head()
 	for p, want := range map[id.Path]string{
-		"d [1]/f": `add the line /d\ \[1]/f to .lockstepignore`, "d [1]": `add the line /d\ \[1]/ to`, "nothing": "not tracked", "sub": "no ignore rule", "sub/x": "others do not have it",
+		"line\nend": `add the line /line?end to`, "d [1]/f": `add the line /d\ \[1]/f to .lockstepignore`, "d [1]": `add the line /d\ \[1]/ to`, "nothing": "not tracked", "sub": "no ignore rule", "sub/x": "others do not have it",
 	} {
 		within(t, "forgetting", func(ctx ctxt) error {
 			_, _, err := a.engine.Forget(ctx, p, false)
