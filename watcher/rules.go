@@ -144,22 +144,40 @@ func (w *Watcher) loadRules(f vfs.FS, dir id.Path) (changed bool) {
 		return false
 	}
 	var now *ignore.Rules
-	again = false
-	switch {
-	case coming:
+	if coming {
 		now, again = ignore.Unusable(reasonComing), true
-	case st.Kind == vfs.Absent:
-	case st.Kind != vfs.File:
-		now = ignore.Unusable(reasonNoFile)
-	case st.Size > ignore.MaxBytes:
-		now = ignore.Unusable(reasonLarge)
-	default:
-		now, st, again = readRules(f, p, old)
+	} else {
+		now, st, again = rulesAt(f, p, st, old)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.put(dir, now, st, again)
 	return now != old && (now == nil || old == nil || now.Reason() == "" || now.Reason() != old.Reason())
+}
+
+// rulesAt returns the rules of the file at p, of which st was said; nil where none is.
+func rulesAt(f vfs.FS, p id.Path, st vfs.Stat, old *ignore.Rules) (*ignore.Rules, vfs.Stat, bool) {
+	switch {
+	case st.Kind == vfs.Absent:
+		return nil, st, false
+	case st.Kind != vfs.File:
+		return ignore.Unusable(reasonNoFile), st, false
+	case st.Size > ignore.MaxBytes:
+		return ignore.Unusable(reasonLarge), st, false
+	}
+	return readRules(f, p, old)
+}
+
+// ReadRules reads the rule file in a directory, for who looks at a folder that no
+// watcher watches: nil where there is none.
+func ReadRules(f vfs.FS, dir id.Path) *ignore.Rules {
+	p := dir.Join(ignore.Name)
+	st, err := f.Lstat(p)
+	if err != nil {
+		return nil // then no name in it can be told
+	}
+	rs, _, _ := rulesAt(f, p, st, nil)
+	return rs
 }
 
 // readRules reads a rule file. again asks for another look after a time; old are the

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/watcher/ignore"
@@ -240,4 +242,37 @@ func TestListIgnored(t *testing.T) {
 			t.Errorf("%s is ignored by %+v (%v)", p, by, err)
 		}
 	}
+}
+
+// TestJoinLeavesIgnoredAlone: what is ignored and was once in the folder is the user's
+// own on a machine that joins: it is neither counted nor removed.
+func TestJoinLeavesIgnoredAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, t.TempDir(), 2)
+	t.Cleanup(c.close)
+	a, b := c.nodes[0], c.nodes[1]
+	a.start()
+	a.write("modules/m", "1")
+	a.write("gone", "1")
+	a.committed()
+	a.remove("modules")
+	a.remove("gone")
+	a.write(ignore.Name, "modules/\n")
+	a.committed()
+	b.caught()
+	b.write(ignore.Name, "modules/\n")
+	b.write("modules/m", "1")
+	b.write("modules/new", "1")
+	b.write("gone", "1")
+	b.survey(func(s *Survey, _ *local.DB) {
+		s.counts(t, reconcile.Gone, 1)
+		if n := s.plan.By[reconcile.Fresh]; n != 0 {
+			t.Errorf("%d are only here", n)
+		}
+	})
+	b.start()
+	c.done()
+	b.has("modules/m", "1")
+	b.absent("gone")
+	a.absent("modules")
 }
