@@ -11,7 +11,7 @@ import (
 
 func newFolderCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "folder", Short: "Manage the synced folders of this node"}
-	cmd.AddCommand(newFolderAddCommand(a), newFolderLsCommand(a), newFolderRmCommand(a))
+	cmd.AddCommand(newFolderAddCommand(a), newFolderLsCommand(a), newFolderRmCommand(a), newFolderForgetCommand(a))
 	return group(cmd)
 }
 

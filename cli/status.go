@@ -22,6 +22,7 @@ const staleAfter = 5 * time.Second
 
 type statusOptions struct {
 	watch, check, linearizable bool
+	ignored                    bool
 }
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -30,11 +31,17 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Show the node, the cluster, the folders, and what is blocked and why",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), a, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.ignored {
+				return runIgnored(cmd.Context(), a, o)
+			}
+			return runStatus(cmd.Context(), a, o)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.watch, "watch", false, "go on and show what changes, until ^C")
 	f.BoolVar(&o.check, "check", false, "exit 5 if anything is not well")
+	f.BoolVar(&o.ignored, "ignored", false, "list what is on this disk and ignored instead, each path with its rule")
 	f.BoolVar(&o.linearizable, "linearizable", false, "ask the leader first")
 	return cmd
 }

@@ -342,7 +342,7 @@ func (c *commit) own(v version) (bool, error) {
 		return true, nil
 	}
 	h, ok, err := c.header(v.Revision)
-	return ok && h.Node == c.node && (h.Origin == OriginEdit || h.Origin == OriginMerge || h.Origin == OriginImport), err
+	return ok && h.Node == c.node && (h.Origin == OriginEdit || h.Origin == OriginMerge || h.Origin == OriginImport || h.Origin == OriginForget), err
 }
 
 // maxHops bounds every walk along moves.

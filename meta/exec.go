@@ -81,7 +81,7 @@ func (t *txn) revision(e logEntry, f id.Folder, lane *rowLane, origin Origin, me
 	if len(message) > maxMessage {
 		return refused("message over %d bytes", maxMessage), nil
 	}
-	if origin < OriginEdit || origin > OriginImport {
+	if origin < OriginEdit || origin > OriginForget {
 		return refused("unknown origin %d", origin), nil
 	}
 	x, err := newCommit(t, f, e.env, e.time)

@@ -120,6 +120,8 @@ const (
 	OriginResolve  Origin = 3
 	OriginMerge    Origin = 4
 	OriginImport   Origin = 5
+	// OriginForget: its deletions end the tracking of paths, and remove nobody's file.
+	OriginForget Origin = 6
 )
 
 // String returns the word that `log --json` shows.
@@ -135,6 +137,8 @@ func (o Origin) String() string {
 		return "merge"
 	case OriginImport:
 		return "import"
+	case OriginForget:
+		return "forget"
 	}
 	return "unknown"
 }

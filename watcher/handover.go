@@ -9,6 +9,7 @@ import (
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 	"github.com/lockstep-sync/lockstep/watcher/settle"
 )
 
@@ -97,6 +98,11 @@ func (b *builder) build(batch []settle.Settled) error {
 			return b.noMarker(batch, err)
 		}
 	}
+	for _, s := range batch { // first, for what they say of the rest
+		if s.Path.Base() == ignore.Name {
+			l.reloadRules(b.f, s.Path.Dir())
+		}
+	}
 	for _, s := range batch {
 		if err := b.add(s); err != nil {
 			return err
@@ -157,6 +163,11 @@ func (b *builder) add(s settle.Settled) error {
 	}
 	if had && known.Same(st) {
 		return nil
+	}
+	if !had {
+		if skip, err := b.l.w.skips(b.f, s.Path, st); err != nil || skip {
+			return err
+		}
 	}
 	ok, err := b.parents(s)
 	if err != nil {

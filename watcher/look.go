@@ -9,6 +9,7 @@ import (
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 	"github.com/lockstep-sync/lockstep/watcher/settle"
 )
 
@@ -29,7 +30,9 @@ func (l *loop) look() {
 			if looks[i].err != nil {
 				return looks[i].err
 			}
-			l.looked(p, looks[i], now)
+			if err := l.looked(f, p, looks[i], now); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -65,14 +68,14 @@ func (l *loop) lookAt(f vfs.FS, due []id.Path) []glance {
 }
 
 // looked takes the result of a look.
-func (l *loop) looked(p id.Path, g glance, now time.Time) {
+func (l *loop) looked(f vfs.FS, p id.Path, g glance, now time.Time) error {
 	if g.Stat.Kind == vfs.Absent && g.Blocked == "" {
 		l.w.unblockWithin(p, l.scans+1)
 		l.table.drop(p)
 	} else if g.Blocked != "" {
 		if !l.w.block(p, g.Blocked, l.scans) {
 			l.m.Drop(p, now) // told before
-			return
+			return nil
 		}
 	} else if g.Stat.Kind != vfs.Dir {
 		l.w.unblock(p)
@@ -80,11 +83,32 @@ func (l *loop) looked(p id.Path, g glance, now time.Time) {
 		g.recorded.Kind != vfs.Dir && g.Stat.Mode&0o500 != 0o500 {
 		l.startScan(p, false, nil) // it may have become readable, or not
 	}
-	if g.same {
-		l.m.Drop(p, now)
-		return
+	if !g.same {
+		l.m.Looked(p, g.Look, now)
+		return nil
 	}
-	l.m.Looked(p, g.Look, now)
+	l.m.Drop(p, now)
+	if p.Base() == ignore.Name { // it was brought here, or is itself ignored
+		l.reloadRules(f, p.Dir())
+	}
+	return l.emptied(p, g, now)
+}
+
+// emptied looks at the directory of something ignored that went: without, it may be an
+// empty directory, which is an entry.
+func (l *loop) emptied(p id.Path, g glance, now time.Time) error {
+	d := p.Dir()
+	if d == "" || g.Stat.Kind != vfs.Absent || !l.w.rules.any.Load() {
+		return nil
+	}
+	_, had, err := l.w.o.Known.Lookup(d)
+	if err != nil {
+		return indexError(d, err)
+	}
+	if !had {
+		l.m.Touch(d, now)
+	}
+	return nil
 }
 
 // glance looks at one path.
@@ -101,6 +125,11 @@ func (w *Watcher) glance(f vfs.FS, p id.Path) (g glance) {
 	}
 	g.Stat, g.Known = st, had && g.recorded.Kind == vfs.File
 	g.same = had && g.recorded.Same(st) || !had && st.Kind == vfs.Absent
+	if !g.same && !had {
+		if g.same, g.err = w.skips(f, p, st); g.err != nil {
+			return g
+		}
+	}
 	switch {
 	case g.same:
 	case st.Kind == vfs.Other:

@@ -31,6 +31,7 @@ type loop struct {
 	taken      int                 // results of scans taken since the pool was told
 	nextAll    time.Time           // timed scan of the whole folder
 	nextPart   time.Time           // timed scan of what has no events
+	nextRules  time.Time           // look at rule files that were not there yet
 	parts      int                 // running scans of that
 	partsTook  time.Duration
 
@@ -167,6 +168,7 @@ func (l *loop) next() (at time.Time, any bool) {
 	if l.parts == 0 {
 		add(l.nextPart)
 	}
+	add(l.nextRules)
 	if l.offered != nil {
 		add(l.offered.until)
 	}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 var (
@@ -219,6 +221,10 @@ func (p *pool) compare(f vfs.FS, j job) (r found, dirs []id.Path, err error) {
 		r.dirty = append(r.dirty, j.dir)
 		return r, nil, nil
 	}
+	if skip, err := p.w.skipsDir(j.dir); err != nil || skip {
+		return r, nil, p.unwatch(j.dir, err)
+	}
+	p.w.loadRules(f, j.dir)
 	if err := p.table.add(j.dir); err != nil {
 		return p.unlisted(r, j.dir, err)
 	}
@@ -235,15 +241,18 @@ func (p *pool) compare(f vfs.FS, j job) (r found, dirs []id.Path, err error) {
 	if err != nil {
 		return r, nil, &indexFailure{indexError(j.dir, err)}
 	}
-	for _, name := range names {
-		if j.dir == "" && name == id.ReservedName {
-			continue
-		}
-		child := j.dir.Join(name)
-		isDir := p.child(f, child, known, &r)
-		delete(known, name)
+	if _, is := slices.BinarySearch(names, ignore.Name); is || p.w.rules.has(j.dir) {
+		p.w.loadRules(f, j.dir) // it may have changed before it was watched
+	}
+	found, err := p.wanted(f, j.dir, names, known)
+	if err != nil {
+		return r, nil, err
+	}
+	for _, c := range found {
+		isDir := p.child(c, known, &r)
+		delete(known, c.path.Base())
 		if isDir {
-			dirs = append(dirs, child)
+			dirs = append(dirs, c.path)
 		}
 	}
 	for name := range known {
@@ -252,14 +261,67 @@ func (p *pool) compare(f vfs.FS, j job) (r found, dirs []id.Path, err error) {
 	return r, dirs, nil
 }
 
+// stated is an entry of a directory and what a stat said of it.
+type stated struct {
+	path id.Path
+	st   vfs.Stat
+	err  error
+}
+
+// wanted stats the names in a directory, and leaves out those that are ignored and not
+// tracked.
+func (p *pool) wanted(f vfs.FS, dir id.Path, names []string, known map[string]vfs.Stat) ([]stated, error) {
+	rules := p.w.rules.in(dir)
+	out := make([]stated, 0, len(names))
+	var ignored []stated
+	for _, name := range names {
+		if dir == "" && name == id.ReservedName {
+			continue
+		}
+		c := stated{path: dir.Join(name)}
+		if c.err = c.path.Check(); c.err == nil {
+			c.st, c.err = f.Lstat(c.path)
+		}
+		if _, had := known[name]; !had && !rules.Empty() {
+			if m := rules.Match(c.path, c.st.Kind == vfs.Dir || errors.Is(c.err, vfs.ErrMount)); m.Ignored() {
+				ignored = append(ignored, c)
+				continue
+			}
+		}
+		out = append(out, c)
+	}
+	if len(ignored) == 0 {
+		return out, nil
+	}
+	paths := make([]id.Path, len(ignored))
+	for i, c := range ignored {
+		paths[i] = c.path
+	}
+	live, err := p.w.live(paths)
+	for _, c := range ignored {
+		switch {
+		case live[c.path]:
+			out = append(out, c)
+		case c.st.Kind == vfs.Dir:
+			err = p.unwatch(c.path, err)
+		}
+	}
+	return out, err
+}
+
+// unwatch takes the watches off a directory that is ignored. It returns err.
+func (p *pool) unwatch(dir id.Path, err error) error {
+	if err == nil {
+		p.table.drop(dir)
+		p.w.rules.drop(dir)
+	}
+	return err
+}
+
 // child compares one entry of a directory with the index, and reports whether it
 // is a directory to go on with.
-func (p *pool) child(f vfs.FS, child id.Path, known map[string]vfs.Stat, r *found) bool {
-	if err := child.Check(); err != nil {
-		r.blocked = append(r.blocked, BlockedPath{child, blockReason(err)})
-		return false
-	}
-	st, err := f.Lstat(child)
+func (p *pool) child(c stated, known map[string]vfs.Stat, r *found) bool {
+	child, st, err := c.path, c.st, c.err
 	old, had := known[child.Base()]
 	switch {
 	case err != nil:

@@ -158,6 +158,7 @@ func (l *loop) timed(now time.Time) {
 		l.openEvents()
 		l.scanAll(nil)
 	}
+	l.retryRules(now)
 	if l.all == nil && due(l.nextAll) {
 		if l.table.empty() {
 			l.openEvents() // perhaps there is room by now
@@ -193,6 +194,7 @@ func (l *loop) scannedPart(r scanResult) {
 // are of another one that had the path before.
 func (l *loop) explore(p id.Path) {
 	l.table.drop(p)
+	l.w.rules.drop(p)
 	l.startScan(p, false, nil)
 }
 
@@ -237,11 +239,15 @@ func (l *loop) event(f vfs.FS, e event) {
 		l.w.in.overflow() // bounded memory: a scan finds it later
 		return
 	}
+	if l.skipsEvent(f, e, p) {
+		return
+	}
 	now := time.Now()
 	l.m.Touch(p, now)
 	switch e.op {
 	case opGone:
 		l.table.drop(p)
+		l.w.rules.drop(p)
 	case opCreate:
 		if st, err := f.Lstat(p); err == nil && st.Kind == vfs.Dir {
 			l.explore(p)

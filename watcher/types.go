@@ -47,7 +47,9 @@ type Options struct {
 	// Folder is the ID that the marker must hold.
 	Folder id.Folder
 	Known  Known
-	Log    *slog.Logger
+	// Head, if not nil, keeps ignore rules from leaving out what the head has.
+	Head Head
+	Log  *slog.Logger
 	// Settle has the times of the settle rules; zero fields mean the defaults.
 	Settle settle.Config
 	// ScanWorkers is how many directories are compared at once; 0 is 2 to 4, by
@@ -117,6 +119,7 @@ type Watcher struct {
 	in      *inbox
 	batches chan Batch
 	stopped chan struct{} // closed when Run has returned
+	rules   rules
 
 	mu      sync.Mutex // guards all below
 	status  Status

@@ -119,6 +119,7 @@ func (w *Watcher) Blocked() []BlockedPath {
 	for p, b := range w.blocked {
 		out = append(out, BlockedPath{p, b.reason})
 	}
+	out = append(out, w.rules.problems()...)
 	slices.SortFunc(out, func(a, b BlockedPath) int { return strings.Compare(string(a.Path), string(b.Path)) })
 	return out
 }

@@ -81,6 +81,7 @@ func (s *Server) routes() {
 	})
 	s.mux.HandleFunc("POST /v1/folder/add", plain(s, s.svc.FolderAdd))
 	s.mux.HandleFunc("POST /v1/folder/rm", plain(s, s.svc.FolderRemove))
+	s.mux.HandleFunc("POST /v1/folder/forget", plain(s, s.svc.FolderForget))
 	s.mux.HandleFunc("GET /v1/folder", func(w http.ResponseWriter, r *http.Request) {
 		v, err := s.svc.Folders(r.Context())
 		s.reply(w, nonNil(v), err)
@@ -99,6 +100,7 @@ func (s *Server) routes() {
 		}))
 	s.mux.HandleFunc("POST /v1/conflicts/show", plain(s, s.svc.ConflictShow))
 	s.mux.HandleFunc("POST /v1/conflicts/resolve", s.resolve)
+	s.mux.HandleFunc("POST /v1/ignored", s.ignored())
 	s.mux.HandleFunc("POST /v1/cat", s.cat)
 	s.mux.HandleFunc("POST /v1/why", plain(s, s.why))
 	s.mux.HandleFunc("POST /v1/events", s.events)

@@ -15,6 +15,8 @@ type Service interface {
 	FolderAdd(ctx context.Context, r FolderAddRequest) (FolderAddResult, error)
 	Folders(ctx context.Context) ([]Folder, error)
 	FolderRemove(ctx context.Context, r FolderRemoveRequest) (FolderRemoveResult, error)
+	// FolderForget ends the tracking of a path; everybody's files stay.
+	FolderForget(ctx context.Context, r FolderForgetRequest) (FolderForgetResult, error)
 
 	// Wait returns a result on success; CodeTimeout with Paths saying what is
 	// missing at the timeout; CodeFailed with Paths at once where time alone cannot
@@ -45,6 +47,8 @@ type Service interface {
 	// ConflictResolve reads exactly r.With.Size bytes of with where r.With is set, once
 	// it knows that the conflict can be resolved.
 	ConflictResolve(ctx context.Context, r ResolveRequest, with io.Reader) (ResolveResult, error)
+	// Ignored emits what is on this node's disks and ignored, folder by folder.
+	Ignored(ctx context.Context, r IgnoredRequest, emit func(Ignored) error) error
 
 	Nodes(ctx context.Context) ([]ClusterMember, error)
 	Invite(ctx context.Context, r InviteRequest) (Invite, error)

@@ -16,7 +16,7 @@ type WhyRequest struct {
 type WhyPath struct {
 	Path    string `json:"path"`
 	PathB64 string `json:"path_b64,omitempty"`
-	// Step is one of in-sync, unknown, open, settling, queued, missing, receiving, blocked.
+	// Step is one of in-sync, unknown, open, ignored, settling, queued, missing, receiving, blocked.
 	Step   string     `json:"step"`
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`

@@ -81,7 +81,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 		}
 	}()
 	for _, p := range paths {
-		c, err := e.decide(s, p, look(f, p))
+		c, err := e.decide(s, f, p, look(f, p))
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +108,8 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				return nil, err
 			}
 			items = append(items, it)
+		case reconcile.LetGo: // it was not yet when letGo looked
+			e.st.postpone(p, postponed{why: "follow", at: time.Now().Add(retryLocal)})
 		default:
 			if c.Action == reconcile.Propose && c.had && c.row.Stat.Same(c.disk.Stat) {
 				// Recorded as a version that this history does not hold: without the
@@ -167,6 +169,8 @@ func (e *Engine) undecided(p id.Path, c choice) {
 			reason = "a special file is in its place"
 		}
 		e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
+	case c.Why == reconcile.ForIgnored:
+		e.st.postpone(p, postponed{why: reasonInTheWay, blocked: reasonInTheWay, at: time.Now().Add(retryBlocked)})
 	default:
 		e.st.postpone(p, postponed{why: whyOutcome})
 	}
@@ -341,7 +345,11 @@ func (e *Engine) locate(row local.Row) (local.Row, error) {
 // afterCommit postpones what was not done. mu is held.
 func (e *Engine) afterCommit(results []materialize.Result) {
 	now := time.Now()
+	left := e.leftBehind(results)
 	for _, r := range results {
+		if left[r.Path] {
+			continue
+		}
 		switch r.State {
 		case materialize.Done:
 			e.st.settle(r.Path)

@@ -98,8 +98,8 @@ type choice struct {
 	head meta.Version
 }
 
-// decide asks the reconciler about one path. mu is held.
-func (e *Engine) decide(s *snap, p id.Path, d reconcile.Disk) (c choice, err error) {
+// decide asks the reconciler about one path; f is nil for one that is gone. mu is held.
+func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choice, err error) {
 	c.disk = d
 	if c.row, c.had, err = e.o.Local.Get(e.o.ID, p); err != nil {
 		return c, err
@@ -111,8 +111,14 @@ func (e *Engine) decide(s *snap, p id.Path, d reconcile.Disk) (c choice, err err
 	if err != nil {
 		return c, err
 	}
+	e.leftOut(f, p, &c)
 	h := reconcile.Head{Revision: s.head.Revision, Hash: s.head.Hash.Prefix(), Entry: c.head.Entry}
-	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: e.pendingSeq(p)}, r, d)
+	if c.had {
+		if h.Forgotten, err = s.forgotten(c.head); err != nil {
+			return c, err
+		}
+	}
+	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: e.pendingSeq(p)}, r, c.disk)
 	return c, nil
 }
 

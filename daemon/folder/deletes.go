@@ -13,7 +13,7 @@ import (
 
 // proposeGone decides on a path that is not on the disk. mu is held.
 func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error {
-	c, err := e.decide(s, path, reconcile.Disk{})
+	c, err := e.decide(s, nil, path, reconcile.Disk{})
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) (stays bool, err
 		return strings.Compare(string(a), string(b))
 	})
 	for _, q := range paths {
-		c, err := e.decide(s, q, reconcile.Disk{})
+		c, err := e.decide(s, nil, q, reconcile.Disk{})
 		if err != nil {
 			return false, err
 		}

@@ -114,7 +114,7 @@ func New(o Options) *Engine {
 	e.st.init()
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
-	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, ScanEvery: o.ScanEvery, Log: o.Log})
+	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Head: headOf{e}, ScanEvery: o.ScanEvery, Log: o.Log})
 	return e
 }
 
@@ -181,6 +181,9 @@ func (e *Engine) prepare(ctx context.Context) error {
 	}
 	e.st.set(StateWaitingForLog)
 	if err := e.o.Caught(ctx); err != nil {
+		return err
+	}
+	if err := e.findComing(); err != nil {
 		return err
 	}
 	e.st.set(StateScanning)

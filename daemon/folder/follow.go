@@ -79,7 +79,13 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	if paths, err = e.letGo(ctx, s, paths); err != nil {
+		return 0, err
+	}
 	if err := e.bringAll(ctx, s, paths, seen.Revision == 0); err != nil {
+		return 0, err
+	}
+	if err := e.stillComing(paths); err != nil {
 		return 0, err
 	}
 	if err := e.nowSeen(s.head); err != nil {

@@ -390,6 +390,9 @@ func (n *node) follows() {
 	want := n.c.head().Revision
 	within(n.c.t, fmt.Sprintf("%s following to revision %d (now %s)", n.root, want, n.state()), func(ctx context.Context) error {
 		err := n.engine.WaitFor(ctx, want)
+		for n.clearTheWay(err) {
+			err = n.engine.WaitFor(ctx, want)
+		}
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, n.state())
 		}
@@ -419,6 +422,9 @@ func (c *cluster) settled() {
 		}
 		for _, n := range c.nodes {
 			n.follows()
+		}
+		for _, n := range c.nodes { // what rules that have just arrived do not ignore
+			n.committed()
 		}
 		if c.head() == before {
 			return

@@ -132,7 +132,9 @@ func (c *cluster) equal() {
 	c.t.Helper()
 	want := c.tree()
 	for _, n := range c.nodes {
-		if got := n.disk(); !maps.Equal(got, want) {
+		got := n.disk()
+		n.withoutIgnored(got, want)
+		if !maps.Equal(got, want) {
 			c.t.Fatalf("the disk of %s:\n%swant the head:\n%s%s\n%s", filepath.Base(n.root), render(got), render(want), n.state(), c.story())
 		}
 	}
@@ -224,12 +226,12 @@ func (c *cluster) inHistory(text string) {
 		}))
 		if e.Kind == meta.File {
 			if b, err := c.read(e); err != nil || !bytes.Equal(b, []byte(text)) {
-				c.t.Fatalf("%q is in revision %d but cannot be read: %v", text, r, err)
+				c.t.Fatalf("%.60q is in revision %d but cannot be read: %v", text, r, err)
 			}
 			return
 		}
 	}
-	c.t.Fatalf("%q is lost\n%s", text, c.story())
+	c.t.Fatalf("%.60q is lost\n%s", text, c.story())
 }
 
 // has fails unless the path on the node holds the text.

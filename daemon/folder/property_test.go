@@ -1,22 +1,30 @@
 package folder
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // user does random things on one node's disk.
 type user struct {
-	n     *node
-	rng   *rand.Rand
-	count *int
-	texts map[string]bool // what was written and captured
-	fresh []string        // paths written since the last capture
+	n             *node
+	rng           *rand.Rand
+	count         *int
+	texts         map[string]bool // what was written and captured
+	fresh         []string        // paths written since the last capture
+	others, rules bool            // whether others write too; whether rule files and names that they ignore are made too
 }
 
 func (u *user) name() string { return string(rune('a' + u.rng.IntN(4))) }
@@ -32,6 +40,23 @@ func (u *user) path() string {
 // act does one thing; many fail, for lack of what they need.
 func (u *user) act() string {
 	p, q := u.path(), u.path()
+	if u.rules {
+		switch u.rng.IntN(10) {
+		case 9:
+			return u.forget()
+		case 0:
+			p = filepath.Join(filepath.Dir(p), ignore.Name)
+			text := []string{"*.o\n", "*.o\nc\n", "/d/\n", "", "*\n!*/\n!a\n"}[u.rng.IntN(5)]
+			return fmt.Sprint("rules ", p, " ", text, os.WriteFile(u.n.path(p), []byte(text), 0o644))
+		case 1:
+			p = filepath.Join(filepath.Dir(p), ignore.Name)
+			return fmt.Sprint("no rules ", p, os.Remove(u.n.path(p)))
+		case 2, 3:
+			p += ".o"
+		case 4:
+			q += ".o"
+		}
+	}
 	at, to := u.n.path(p), u.n.path(q)
 	switch u.rng.IntN(12) {
 	case 0, 1, 2, 3, 4:
@@ -55,20 +80,51 @@ func (u *user) act() string {
 	}
 }
 
+// forget ends the tracking of something that is tracked and ignored, if there is
+// something, and the node is in touch.
+func (u *user) forget() string {
+	if !u.others { // what un-ignored leftovers of a single writer's become are two sides
+		return "nothing"
+	}
+	var all []id.Path
+	u.n.c.ok(u.n.local.Below(u.n.c.folder, "", func(p id.Path, r local.Row) error {
+		if u.n.engine.watch.Rule(p, r.Stat.Kind == vfs.Dir).Ignored() {
+			all = append(all, p)
+		}
+		return nil
+	}))
+	if len(all) == 0 {
+		return "nothing to forget"
+	}
+	p := all[u.rng.IntN(len(all))]
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, n, err := u.n.engine.Forget(ctx, p, false)
+	return fmt.Sprint("forget ", p, " ", n, err)
+}
+
 // capture waits until the node has taken what is on its disk, and notes the bytes
 // that may not be lost from then on: those that it found there.
 func (u *user) capture() {
+	texts := make(map[string]string)
 	for _, p := range u.fresh {
 		in, err := os.Lstat(u.n.path(p))
 		if b, rerr := os.ReadFile(u.n.path(p)); err == nil && rerr == nil && in.Mode().IsRegular() {
-			u.texts[string(b)] = true
+			texts[p] = string(b)
 		}
 	}
 	u.fresh = nil
 	u.n.captured()
+	for p, text := range texts {
+		_, had, err := u.n.local.Get(u.n.c.folder, id.Path(p))
+		u.n.c.ok(err)
+		if had || !u.rules { // what is ignored is not promised
+			u.texts[text] = true
+		}
+	}
 }
 
-func randomRun(t *rapid.T, dir string, nodes, writers int) {
+func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	mode := rapid.SampledFrom([]string{"copy", "history"}).Draw(t, "conflicts")
 	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode}).start()
@@ -76,7 +132,7 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 	count, texts := 0, make(map[string]bool)
 	var users []*user
 	for _, n := range c.nodes[:writers] {
-		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts})
+		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, others: writers > 1, rules: rules})
 	}
 	steps := rapid.IntRange(5, 40).Draw(t, "steps")
 	for range steps {
@@ -119,8 +175,11 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 // history, a second run does nothing, and one writer alone makes no conflict.
 func TestRandomEdits(t *testing.T) {
 	t.Parallel()
-	for _, k := range []struct{ nodes, writers int }{{2, 1}, {2, 2}, {3, 3}} {
-		t.Run(fmt.Sprintf("%d of %d write", k.writers, k.nodes), func(t *testing.T) {
+	for _, k := range []struct {
+		nodes, writers int
+		rules          bool
+	}{{2, 1, false}, {2, 2, false}, {3, 3, false}, {2, 1, true}, {3, 3, true}} {
+		t.Run(fmt.Sprintf("%d of %d write, ignore rules %v", k.writers, k.nodes, k.rules), func(t *testing.T) {
 			t.Parallel()
 			base := t.TempDir()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -128,7 +187,7 @@ func TestRandomEdits(t *testing.T) {
 				if err != nil {
 					rt.Fatalf("%v", err)
 				}
-				randomRun(rt, dir, k.nodes, k.writers)
+				randomRun(rt, dir, k.nodes, k.writers, k.rules)
 			})
 		})
 	}

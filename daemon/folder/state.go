@@ -59,8 +59,9 @@ type state struct {
 	blocked  map[id.Path]string    // local paths that cannot be read or are refused
 	again    map[id.Path]time.Time // when to look at one of them again
 	lineages map[id.Path]id.Sequence
-	head     meta.Commit // newest compared with the whole disk
-	onDisk   id.Revision // newest whose every path is on the disk
+	coming   map[id.Path]bool // rule files of the head that were never on this disk
+	head     meta.Commit      // newest compared with the whole disk
+	onDisk   id.Revision      // newest whose every path is on the disk
 	ahead    struct {
 		files int
 		bytes int64
@@ -78,6 +79,7 @@ func (s *state) init() {
 	s.blocked = make(map[id.Path]string)
 	s.again = make(map[id.Path]time.Time)
 	s.lineages = make(map[id.Path]id.Sequence)
+	s.coming = make(map[id.Path]bool)
 	s.changed = make(chan struct{})
 }
 

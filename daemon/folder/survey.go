@@ -16,6 +16,8 @@ import (
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // FirstPaths is how many paths of each standing a Plan names.
@@ -55,6 +57,8 @@ type Survey struct {
 	fs   vfs.FS
 	view *meta.View
 	head meta.Commit
+	// rules are those on the disk so far; of the walk's goroutine alone.
+	rules ignore.Set
 
 	mu     sync.Mutex // guards what follows
 	plan   Plan
@@ -125,6 +129,8 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 		s.unread(dir)
 		return nil // it is listed as blocked once the folder runs
 	}
+	s.rules.Put(dir, watcher.ReadRules(s.fs, dir))
+	rules := s.rules.In(dir)
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -137,6 +143,13 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 		if err != nil {
 			s.unread(at)
 			continue
+		}
+		if rules.Match(at, st.Kind == vfs.Dir).Ignored() {
+			if live, err := s.live(at); err != nil {
+				return err
+			} else if !live {
+				continue // the user's own: neither sent nor, because it once was in the folder, removed
+			}
 		}
 		switch st.Kind {
 		case vfs.Dir:
@@ -158,6 +171,12 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 		}
 	}
 	return nil
+}
+
+// live reports whether the head has something at the path.
+func (s *Survey) live(at id.Path) (bool, error) {
+	v, _, err := s.view.At(s.o.ID, at, s.head.Revision)
+	return v.Entry.Kind != meta.Absent, err
 }
 
 // dir looks at a directory. One that the folder has is left to the engine; one that

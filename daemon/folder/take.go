@@ -272,7 +272,7 @@ func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 		}
 		return e.proposeGone(s, f, p, fd.path)
 	}
-	c, err := e.decide(s, fd.path, fd.disk)
+	c, err := e.decide(s, f, fd.path, fd.disk)
 	if err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 			e.st.postpone(fd.path, postponed{why: "attributes"})
 			e.lookAgain()
 		}
-	case reconcile.Materialize:
+	case reconcile.Materialize, reconcile.LetGo:
 		e.st.postpone(fd.path, postponed{why: "follow"})
 		e.lookAgain()
 	case reconcile.Wait:
@@ -331,6 +331,8 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 			e.watch.Requeue(fd.path)
 		} else if c.Why == reconcile.ForOutcome || c.Why == reconcile.ForLog {
 			e.st.postpone(fd.path, postponed{why: whyOutcome})
+		} else if c.Why == reconcile.ForIgnored {
+			e.undecided(fd.path, c)
 		}
 	}
 	return nil

@@ -187,12 +187,19 @@ func (e *Engine) Submit(ctx context.Context, cmd meta.Command) (meta.Outcome, er
 	if err != nil {
 		return meta.Outcome{}, err
 	}
-	defer func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.awaited, seq)
-	}()
-	var out meta.Outcome
+	defer e.heard(seq)
+	return e.outcomeIn(ctx, seq)
+}
+
+// heard says that nobody waits for an outcome any more.
+func (e *Engine) heard(seq id.Sequence) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.awaited, seq)
+}
+
+// outcomeIn waits for an own proposal's outcome.
+func (e *Engine) outcomeIn(ctx context.Context, seq id.Sequence) (out meta.Outcome, err error) {
 	err = e.applied(ctx, func() (ok bool, err error) {
 		out, ok, err = e.outcomeOf(seq)
 		return ok, err

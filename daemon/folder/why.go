@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -18,6 +19,7 @@ const (
 	InSync    Step = "in-sync"   // disk, record and head agree
 	Unknown   Step = "unknown"   // neither on this disk nor in history
 	Open      Step = "open"      // a program has it open for writing
+	Ignored   Step = "ignored"   // on this disk, kept here by an ignore rule
 	Settling  Step = "settling"  // changed here, not yet quiet or not yet hashed
 	Queued    Step = "queued"    // its change is under way to the log
 	Missing   Step = "missing"   // nobody online has its content
@@ -163,12 +165,14 @@ func (e *Engine) explainDisk(s *snap, p id.Path, x *Explanation) error {
 		}
 		return nil
 	}
-	c, err := e.decide(s, p, disk)
+	c, err := e.decide(s, f, p, disk)
 	if err != nil {
 		return err
 	}
 	same := c.had && c.row.Stat.Same(disk.Stat)
 	switch {
+	case c.disk.Ignored && c.Action == reconcile.Nothing:
+		x.Step, x.Reason = Ignored, e.ruleOf(p, disk.Stat.Kind)
 	case !c.had && disk.Stat.Kind == vfs.Absent && x.Head.Entry.Kind == meta.Absent:
 		x.Step = Unknown
 	case same && c.row.Entry == x.Head.Entry, !c.had && disk.Stat.Kind == vfs.Absent && x.Head.Entry.Kind == meta.Absent:

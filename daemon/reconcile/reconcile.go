@@ -17,6 +17,9 @@ type Head struct {
 	Hash     [8]byte
 	// Entry is the path's; the zero Entry where it is absent.
 	Entry meta.Entry
+	// Forgotten: the path is absent because its tracking was ended, which leaves
+	// everybody's file.
+	Forgotten bool
 }
 
 // Base names the head's version for the local index.
@@ -62,6 +65,8 @@ type Disk struct {
 	Hashed bool
 	// Blocked says why the path cannot be read; such a path is left alone.
 	Blocked bool
+	// Ignored: this node's ignore rules leave the path out where nobody tracks it.
+	Ignored bool
 }
 
 // Action is what to do with the path.
@@ -80,11 +85,13 @@ const (
 	Adopt
 	// Wait: nothing can be decided until what Decision.Why names has happened.
 	Wait
+	// LetGo: the head forgot the path: drop the record, and leave what is there.
+	LetGo
 )
 
 // String returns the action's name.
 func (a Action) String() string {
-	return [...]string{"nothing", "propose", "materialize", "adopt", "wait"}[a]
+	return [...]string{"nothing", "propose", "materialize", "adopt", "wait", "let go"}[a]
 }
 
 // Why says what a Wait waits for.
@@ -101,6 +108,9 @@ const (
 	ForLog
 	// ForAccess: the path cannot be read, or is of a kind that is never synced.
 	ForAccess
+	// ForIgnored: a directory of ignored files, which are not in history, is where the
+	// head has something else.
+	ForIgnored
 )
 
 // Decision is the answer.
@@ -119,13 +129,25 @@ type Decision struct {
 //
 // The rules, in order:
 //
-//  1. what cannot be read is left alone;
-//  2. a disk that is as recorded ("clean") never makes a change: it waits for own
+//  1. what is ignored and not tracked, neither recorded nor at the head nor under way,
+//     is left alone;
+//  2. what cannot be read is left alone;
+//  3. a disk that is as recorded ("clean") never makes a change: it waits for own
 //     changes under way and for a log that is behind, else follows the head;
-//  3. a disk that differs from the record ("dirty") is never overwritten: it is
+//  4. a disk that differs from the record ("dirty") is never overwritten: it is
 //     adopted where it equals the head or the record, else proposed on the base
 //     that the record names, or on the own change under way.
 func Decide(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
+	if d.Ignored && r.Lineage == Unrecorded && d.Stat.Kind != vfs.Absent {
+		switch {
+		case q.Sequence != 0: // its deletion: until that is applied it is tracked
+			return Decision{Action: Wait, Why: ForOutcome}
+		case h.Entry.Kind == meta.Absent:
+			return Decision{Action: Nothing}
+		case d.Stat.Kind == vfs.Dir && h.Entry.Kind != meta.Dir:
+			return Decision{Action: Wait, Why: ForIgnored}
+		}
+	}
 	if d.Blocked || d.Stat.Kind == vfs.Other {
 		return Decision{Action: Wait, Why: ForAccess}
 	}
@@ -158,6 +180,8 @@ func decideClean(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
 		return Decision{Action: Adopt, Base: h.Base(), Entry: h.Entry}
 	case r.Lineage == Foreign:
 		return put(path, meta.Base{}, r.Entry, meta.FieldsAll)
+	case r.Lineage == Held && h.Forgotten && h.Entry.Kind == meta.Absent:
+		return Decision{Action: LetGo}
 	}
 	return Decision{Action: Materialize}
 }

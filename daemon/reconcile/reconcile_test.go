@@ -47,13 +47,13 @@ func worlds() (out []world) {
 					for dn, de := range entries {
 						for _, ino := range []uint64{1, 2} { // 1: the recorded inode
 							for _, hashed := range []bool{false, true} {
-								for _, blocked := range []bool{false, true} {
+								for _, left := range []string{"", "blocked", "ignored", "forgotten"} {
 									w := world{
-										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v blocked %v", hn, seq, rn, lin, dn, ino, hashed, blocked),
-										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he},
+										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v %s", hn, seq, rn, lin, dn, ino, hashed, left),
+										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he, Forgotten: left == "forgotten"},
 										q:    Queue{Sequence: seq},
 										r:    Recorded{Lineage: lin, Entry: re, Stat: statOf(re, 1)},
-										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: blocked},
+										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored"},
 									}
 									if lin != Unrecorded {
 										w.r.Base = meta.Base{Revision: 5, Hash: [8]byte{5}}
@@ -91,7 +91,27 @@ func TestEveryCase(t *testing.T) {
 func violated(w world, got Decision) string {
 	absent := w.d.Stat.Kind == vfs.Absent
 	isClean := w.r.Stat.Same(w.d.Stat)
+	if w.d.Ignored && !absent && w.r.Lineage == Unrecorded {
+		if untracked := w.h.Entry.Kind == meta.Absent; untracked && w.q.Sequence == 0 && got.Action != Nothing {
+			return "what is ignored and untracked is left alone"
+		}
+		if got.Action == Nothing && w.h.Entry.Kind == meta.Absent || got.Action == Wait {
+			return ""
+		}
+	} else if got.Why == ForIgnored {
+		return "only what is ignored waits for that"
+	} else if w.d.Ignored {
+		d := w.d
+		if d.Ignored = false; got != Decide("p", w.h, w.q, w.r, d) {
+			return "rules say nothing about what is tracked"
+		}
+	}
+	if w.h.Forgotten && w.h.Entry.Kind == meta.Absent && got.Action == Materialize && !absent {
+		return "what the head forgot is not removed"
+	}
 	switch {
+	case got.Action == LetGo && !(w.h.Forgotten && w.h.Entry.Kind == meta.Absent && isClean && w.q.Sequence == 0 && w.r.Lineage == Held):
+		return "only what is known and at rest is let go"
 	case w.d.Blocked:
 		if got.Action != Wait {
 			return "what cannot be read is left alone"

@@ -22,6 +22,8 @@ type Fake struct {
 	OnLog          func(control.LogRequest, func(control.LogEntry) error) (control.Freshness, error)
 	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
 	OnRollback     func(control.RollbackRequest, func(control.RollbackChange) error) (control.RollbackResult, error)
+	OnFolderForget func(control.FolderForgetRequest) (control.FolderForgetResult, error)
+	OnIgnored      func(control.IgnoredRequest, func(control.Ignored) error) error
 	OnConflicts    func(control.ConflictsRequest, func(control.Conflict) error) error
 	OnConflict     func(control.ConflictRequest) (control.ConflictDetail, error)
 	OnResolve      func(control.ResolveRequest, io.Reader) (control.ResolveResult, error)
@@ -116,6 +118,22 @@ func (f *Fake) Rollback(_ context.Context, r control.RollbackRequest, emit func(
 		return control.RollbackResult{}, errUnset
 	}
 	return f.OnRollback(r, emit)
+}
+
+// FolderForget implements control.Service.
+func (f *Fake) FolderForget(_ context.Context, r control.FolderForgetRequest) (control.FolderForgetResult, error) {
+	if f.OnFolderForget == nil {
+		return control.FolderForgetResult{}, errUnset
+	}
+	return f.OnFolderForget(r)
+}
+
+// Ignored implements control.Service.
+func (f *Fake) Ignored(_ context.Context, r control.IgnoredRequest, emit func(control.Ignored) error) error {
+	if f.OnIgnored == nil {
+		return errUnset
+	}
+	return f.OnIgnored(r, emit)
 }
 
 // Conflicts implements control.Service.
