@@ -142,6 +142,8 @@ type Folder struct {
 	HeadRevision uint64      `json:"head_revision"`
 	Files        uint64      `json:"files"`
 	Bytes        uint64      `json:"bytes"`
+	// Settings are all that hold here, by key: see `folder set`.
+	Settings map[string]string `json:"settings"`
 }
 
 // FolderAddResult is what `folder add` did.

@@ -81,6 +81,7 @@ func (s *Server) routes() {
 	})
 	s.mux.HandleFunc("POST /v1/folder/add", plain(s, s.svc.FolderAdd))
 	s.mux.HandleFunc("POST /v1/folder/rm", plain(s, s.svc.FolderRemove))
+	s.mux.HandleFunc("POST /v1/folder/set", plain(s, s.svc.FolderSet))
 	s.mux.HandleFunc("GET /v1/folder", func(w http.ResponseWriter, r *http.Request) {
 		v, err := s.svc.Folders(r.Context())
 		s.reply(w, nonNil(v), err)

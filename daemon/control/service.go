@@ -15,6 +15,8 @@ type Service interface {
 	FolderAdd(ctx context.Context, r FolderAddRequest) (FolderAddResult, error)
 	Folders(ctx context.Context) ([]Folder, error)
 	FolderRemove(ctx context.Context, r FolderRemoveRequest) (FolderRemoveResult, error)
+	// FolderSet changes settings, all or none of those of one scope, and returns all.
+	FolderSet(ctx context.Context, r FolderSetRequest) (FolderSettings, error)
 
 	// Wait returns a result on success; CodeTimeout with Paths saying what is
 	// missing at the timeout; CodeFailed with Paths at once where time alone cannot

@@ -27,7 +27,7 @@ import (
 	"github.com/lockstep-sync/lockstep/watcher"
 )
 
-// Options of New; all but Log, Moved and Room are required.
+// Options of New; all but Log, Moved, Room and Mode are required.
 type Options struct {
 	ID      id.Folder
 	Root    string // absolute path on this machine
@@ -48,6 +48,8 @@ type Options struct {
 	// Room, if not nil, says why nothing can be kept in the node's home any more. It is
 	// asked before anything is hashed or brought.
 	Room func() error
+	// Mode is which way changes go; "" is ModeBoth.
+	Mode Mode
 	// ScanEvery is the shortest time between two timed scans; 0 is the watcher's.
 	ScanEvery time.Duration
 	Log       *slog.Logger
@@ -107,6 +109,9 @@ func New(o Options) *Engine {
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}
+	}
+	if o.Mode == "" {
+		e.o.Mode = ModeBoth
 	}
 	if o.Room == nil {
 		e.o.Room = func() error { return nil }

@@ -55,6 +55,7 @@ type state struct {
 	mu       sync.Mutex
 	phase    Phase
 	err      error
+	ended    error // what ends those who wait for this engine: it is replaced
 	later    map[id.Path]postponed
 	blocked  map[id.Path]string    // local paths that cannot be read or are refused
 	again    map[id.Path]time.Time // when to look at one of them again
@@ -105,6 +106,14 @@ func (s *state) halt(err error) {
 	defer s.mu.Unlock()
 	s.phase, s.err = StateHalted, err
 	s.bump()
+}
+
+// End ends those who wait for the engine, which is about to be replaced.
+func (e *Engine) End(why error) {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	e.st.ended = why
+	e.st.bump()
 }
 
 // block lists a local path. It is looked at again after a time: a failing disk, say,

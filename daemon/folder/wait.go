@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -159,10 +160,10 @@ func (e *Engine) until(ctx context.Context, done func() (bool, error)) error {
 func (e *Engine) untilOr(ctx context.Context, news <-chan struct{}, done func() (bool, error)) error {
 	for {
 		e.st.mu.Lock()
-		changed, halted := e.st.changed, e.st.err
+		changed, halted, ended := e.st.changed, e.st.err, e.st.ended
 		e.st.mu.Unlock()
-		if halted != nil {
-			return halted
+		if err := cmp.Or(halted, ended); err != nil {
+			return err
 		}
 		ok, err := done()
 		if ok || err != nil {

@@ -18,6 +18,8 @@ const (
 	keyQueue  = 'Q'
 	keyFolder = 'F'
 	keyMisc   = 'M'
+
+	keySettings = 'S'
 )
 
 func folderKey(kind byte, f id.Folder) []byte {

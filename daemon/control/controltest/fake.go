@@ -18,6 +18,7 @@ type Fake struct {
 	OnFolderAdd    func(control.FolderAddRequest) (control.FolderAddResult, error)
 	OnFolders      func() ([]control.Folder, error)
 	OnFolderRemove func(control.FolderRemoveRequest) (control.FolderRemoveResult, error)
+	OnFolderSet    func(control.FolderSetRequest) (control.FolderSettings, error)
 	OnWait         func(context.Context, control.WaitRequest) (control.WaitResult, error)
 	OnLog          func(control.LogRequest, func(control.LogEntry) error) (control.Freshness, error)
 	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
@@ -84,6 +85,14 @@ func (f *Fake) FolderRemove(_ context.Context, r control.FolderRemoveRequest) (c
 		return control.FolderRemoveResult{}, errUnset
 	}
 	return f.OnFolderRemove(r)
+}
+
+// FolderSet implements control.Service.
+func (f *Fake) FolderSet(_ context.Context, r control.FolderSetRequest) (control.FolderSettings, error) {
+	if f.OnFolderSet == nil {
+		return control.FolderSettings{}, errUnset
+	}
+	return f.OnFolderSet(r)
 }
 
 // Wait implements control.Service.
