@@ -112,7 +112,11 @@ func (e *Engine) decide(s *snap, p id.Path, d reconcile.Disk) (c choice, err err
 		return c, err
 	}
 	h := reconcile.Head{Revision: s.head.Revision, Hash: s.head.Hash.Prefix(), Entry: c.head.Entry}
-	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: e.pendingSeq(p)}, r, d)
+	pending := e.pendingSeq(p)
+	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: pending}, r, d)
+	if e.o.Mode == ModeReceive && pending == 0 {
+		c.known(s.head.Base())
+	}
 	return c, nil
 }
 

@@ -27,7 +27,7 @@ import (
 	"github.com/lockstep-sync/lockstep/watcher"
 )
 
-// Options of New; all but Log, Moved, Room and Mode are required.
+// Options of New; all but Log, Moved, Room and Mode, and what pauses, are required.
 type Options struct {
 	ID      id.Folder
 	Root    string // absolute path on this machine
@@ -50,6 +50,10 @@ type Options struct {
 	Room func() error
 	// Mode is which way changes go; "" is ModeBoth.
 	Mode Mode
+	// Paused: nothing is proposed and nothing is brought. OnDisk is then the revision
+	// that was on the disk when it was paused.
+	Paused bool
+	OnDisk id.Revision
 	// ScanEvery is the shortest time between two timed scans; 0 is the watcher's.
 	ScanEvery time.Duration
 	Log       *slog.Logger
@@ -93,6 +97,10 @@ type Engine struct {
 	// compareAll asks for a comparison of the whole head. Guarded by mu.
 	compareAll bool
 
+	// brake holds mass deletions. Guarded by mu.
+	brake   brake
+	recount chan struct{} // asks for a count of what is held; capacity 1
+
 	st state
 }
 
@@ -103,7 +111,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
-		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1),
+		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
 		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true,
 	}
@@ -117,6 +125,9 @@ func New(o Options) *Engine {
 		e.o.Room = func() error { return nil }
 	}
 	e.st.init()
+	if o.Paused {
+		e.st.phase, e.st.onDisk = StatePaused, o.OnDisk
+	}
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
 	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, ScanEvery: o.ScanEvery, Log: o.Log})
@@ -158,6 +169,9 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 func (e *Engine) run(ctx context.Context) error {
+	if e.o.Paused {
+		return e.rest(ctx)
+	}
 	if err := e.prepare(ctx); err != nil {
 		return err
 	}
@@ -169,6 +183,7 @@ func (e *Engine) run(ctx context.Context) error {
 	g.Go(func() error { return e.followLoop(ctx, changed) })
 	g.Go(func() error { return e.sweepLoop(ctx) })
 	g.Go(func() error { return e.packLoop(ctx) })
+	g.Go(func() error { return e.brakeLoop(ctx) })
 	return g.Wait()
 }
 
@@ -182,6 +197,9 @@ func (e *Engine) prepare(ctx context.Context) error {
 	}
 	e.measureClock()
 	if err := e.loadQueue(); err != nil {
+		return err
+	}
+	if err := e.loadHeld(); err != nil {
 		return err
 	}
 	e.st.set(StateWaitingForLog)

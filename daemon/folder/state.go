@@ -1,12 +1,15 @@
 package folder
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
@@ -28,6 +31,7 @@ const (
 	StateWaitingForLog Phase = "waiting for the log"
 	StateScanning      Phase = "scanning"
 	StateRunning       Phase = "running"
+	StatePaused        Phase = "paused"
 	StateHalted        Phase = "halted"
 )
 
@@ -44,6 +48,8 @@ type postponed struct {
 	blocked string // set when time alone will not mend it
 	missing bool   // waits for another node
 	lacking bool   // blocked, and the disk must not count as being at the head
+	kept    bool   // blocked, and told of otherwise: the user's change stays here
+	skipped bool   // this node does not bring it: it only sends
 	size    int64
 	at      time.Time // when to look again; zero: at the next occasion
 	since   time.Time
@@ -59,6 +65,8 @@ type state struct {
 	later    map[id.Path]postponed
 	blocked  map[id.Path]string    // local paths that cannot be read or are refused
 	again    map[id.Path]time.Time // when to look at one of them again
+	kept     map[id.Path]keptHere  // changes that a receiving node does not propose
+	held     *local.Held           // the deletions that are held
 	lineages map[id.Path]id.Sequence
 	head     meta.Commit // newest compared with the whole disk
 	onDisk   id.Revision // newest whose every path is on the disk
@@ -78,6 +86,7 @@ func (s *state) init() {
 	s.later = make(map[id.Path]postponed)
 	s.blocked = make(map[id.Path]string)
 	s.again = make(map[id.Path]time.Time)
+	s.kept = make(map[id.Path]keptHere)
 	s.lineages = make(map[id.Path]id.Sequence)
 	s.changed = make(chan struct{})
 }
@@ -169,6 +178,75 @@ func (s *state) settle(p id.Path) {
 	delete(s.later, p)
 	delete(s.blocked, p)
 	delete(s.again, p)
+	delete(s.kept, p)
+}
+
+// keep notes a change that stays on this disk only.
+func (s *state) keep(p id.Path, k keptHere) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept[p] = k
+	s.bump()
+}
+
+func (s *state) unkeep(p id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.kept[p]; ok {
+		delete(s.kept, p)
+		s.bump()
+	}
+}
+
+func (s *state) keptAt(p id.Path) (keptHere, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, ok := s.kept[p]
+	return k, ok
+}
+
+// hasten has a path that was skipped looked at with the next outcome: the user has
+// changed it here.
+func (s *state) hasten(p id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.later[p]; ok && d.skipped {
+		d.at = time.Time{}
+		s.later[p] = d
+	}
+}
+
+// keptFiles lists what is kept and was something on the disk.
+func (s *state) keptFiles() (out []id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, k := range s.kept {
+		if k.disk.Stat.Kind != vfs.Absent {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// keptList yields what is kept here, in order.
+func (s *state) keptList() iter.Seq2[id.Path, keptHere] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := maps.Clone(s.kept)
+	return func(yield func(id.Path, keptHere) bool) {
+		for _, p := range slices.Sorted(maps.Keys(all)) {
+			if !yield(p, all[p]) {
+				return
+			}
+		}
+	}
+}
+
+func (s *state) setHeld(h *local.Held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = h
+	s.bump()
 }
 
 // askPass makes what is blocked due now, and returns the number of the first pass
@@ -361,7 +439,7 @@ func (s *state) seen(head meta.Commit) bool {
 	defer s.mu.Unlock()
 	s.head = head
 	for _, d := range s.later {
-		if d.blocked == "" || d.lacking {
+		if d.blocked == "" && !d.skipped || d.lacking {
 			s.bump()
 			return false
 		}

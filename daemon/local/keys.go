@@ -20,6 +20,7 @@ const (
 	keyMisc   = 'M'
 
 	keySettings = 'S'
+	keyHeld     = 'H'
 )
 
 func folderKey(kind byte, f id.Folder) []byte {

@@ -141,14 +141,20 @@ func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNod
 }
 
 func state(in folder.Info, quorum bool) control.FolderState {
+	left := len(in.Kept) // local changes that time does not commit
+	if in.Held != nil {
+		left += in.Held.Deletes
+	}
 	switch {
+	case in.Phase == folder.StatePaused:
+		return control.StatePaused
 	case in.Phase == folder.StateHalted:
 		return control.StateHalted
 	case !quorum:
 		return control.StateOffline
 	case in.Phase != folder.StateRunning:
 		return control.StateScanning
-	case in.LocalChanges > 0 || in.PendingFiles > len(in.Blocked) || in.OnDisk < in.Head.Revision:
+	case in.LocalChanges > left || in.PendingFiles > len(in.Blocked)+in.Left || in.OnDisk < in.Head.Revision:
 		return control.StateSyncing
 	}
 	return control.StateIdle
