@@ -12,7 +12,8 @@ import (
 func newFolderCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "folder", Short: "Manage the synced folders of this node"}
 	cmd.AddCommand(newFolderAddCommand(a), newFolderLsCommand(a), newFolderRmCommand(a),
-		newFolderSetCommand(a))
+		newFolderSetCommand(a), newFolderPauseCommand(a), newFolderResumeCommand(a), newFolderMoveCommand(a),
+		newFolderAllowCommand(a), newFolderRevertCommand(a))
 	return group(cmd)
 }
 

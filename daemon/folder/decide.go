@@ -117,7 +117,7 @@ func (e *Engine) decide(s *snap, p id.Path, d reconcile.Disk) (c choice, err err
 	if e.o.Mode == ModeReceive && pending == 0 {
 		c.known(s.head.Base())
 	}
-	return c, nil
+	return c, s.stale(p, &c)
 }
 
 // look stats a path for the follower: directories and symlinks are known by

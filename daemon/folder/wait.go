@@ -82,9 +82,6 @@ func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 	if err := e.Stopped(); err != nil {
 		return err
 	}
-	if err := e.recountHeld(); err != nil {
-		return err
-	}
 	e.recheckBlocked()
 	pass := e.st.askPass() // what was blocked before may not be any more
 	e.lookAgain()
@@ -170,8 +167,14 @@ func (e *Engine) Stopped() error {
 	if e.o.Paused {
 		return ErrPaused
 	}
+	if err := e.recountHeld(); err != nil {
+		return err
+	}
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
+	if h := e.st.held; h != nil {
+		return &HeldError{*h}
+	}
 	return e.st.ended
 }
 
@@ -329,6 +332,9 @@ func (e *Engine) Progress() (head meta.Commit, onDisk id.Revision, err error) {
 // not mend: blocked ones, with which a revision counts as on the disk, and others that
 // keep it from counting so.
 func (e *Engine) Lacking() (blocked, keeping int) {
+	if e.o.Paused {
+		return 0, 1
+	}
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
 	for _, d := range e.st.later {

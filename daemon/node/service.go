@@ -116,6 +116,13 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	for _, b := range in.Blocked {
 		out.Blocked = append(out.Blocked, control.NewBlockedPath(string(b.Path), b.Reason))
 	}
+	out.Mode, out.NotBrought = string(in.Mode), in.Skipped
+	for _, b := range in.Kept {
+		out.Kept = append(out.Kept, control.NewBlockedPath(string(b.Path), b.Reason))
+	}
+	if in.Held != nil {
+		out.Held = []control.Held{{Reason: folder.HeldReason(*in.Held), Deletes: in.Held.Deletes, Since: in.Held.Since}}
+	}
 	w := s.n.peers.Traffic(f)
 	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
 	out.Nodes = s.progress(f, in.OnDisk)

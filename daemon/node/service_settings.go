@@ -31,7 +31,7 @@ func (s service) FolderSet(ctx context.Context, r control.FolderSetRequest) (con
 		}
 	}
 	if len(own) > 0 {
-		if err := s.n.folders.setOwn(rec.ID, func(st *local.Settings) { applySettings(st, own) }); err != nil {
+		if err := s.n.folders.setOwn(rec.ID, errSettings, func(st *local.Settings) { applySettings(st, own) }); err != nil {
 			return res, control.Errorf(control.CodeFailed, "set folder: %w", err)
 		}
 	}

@@ -19,6 +19,10 @@ type Fake struct {
 	OnFolders      func() ([]control.Folder, error)
 	OnFolderRemove func(control.FolderRemoveRequest) (control.FolderRemoveResult, error)
 	OnFolderSet    func(control.FolderSetRequest) (control.FolderSettings, error)
+	OnFolderPause  func(control.FolderPauseRequest) (control.FolderPauseResult, error)
+	OnFolderMove   func(control.FolderMoveRequest) (control.FolderMoveResult, error)
+	OnFolderAllow  func(control.FolderAllowRequest) (control.FolderAllowResult, error)
+	OnFolderRevert func(control.FolderRevertRequest) (control.FolderRevertResult, error)
 	OnWait         func(context.Context, control.WaitRequest) (control.WaitResult, error)
 	OnLog          func(control.LogRequest, func(control.LogEntry) error) (control.Freshness, error)
 	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
@@ -93,6 +97,38 @@ func (f *Fake) FolderSet(_ context.Context, r control.FolderSetRequest) (control
 		return control.FolderSettings{}, errUnset
 	}
 	return f.OnFolderSet(r)
+}
+
+// FolderPause implements control.Service.
+func (f *Fake) FolderPause(_ context.Context, r control.FolderPauseRequest) (control.FolderPauseResult, error) {
+	if f.OnFolderPause == nil {
+		return control.FolderPauseResult{}, errUnset
+	}
+	return f.OnFolderPause(r)
+}
+
+// FolderMove implements control.Service.
+func (f *Fake) FolderMove(_ context.Context, r control.FolderMoveRequest) (control.FolderMoveResult, error) {
+	if f.OnFolderMove == nil {
+		return control.FolderMoveResult{}, errUnset
+	}
+	return f.OnFolderMove(r)
+}
+
+// FolderAllow implements control.Service.
+func (f *Fake) FolderAllow(_ context.Context, r control.FolderAllowRequest) (control.FolderAllowResult, error) {
+	if f.OnFolderAllow == nil {
+		return control.FolderAllowResult{}, errUnset
+	}
+	return f.OnFolderAllow(r)
+}
+
+// FolderRevert implements control.Service.
+func (f *Fake) FolderRevert(_ context.Context, r control.FolderRevertRequest) (control.FolderRevertResult, error) {
+	if f.OnFolderRevert == nil {
+		return control.FolderRevertResult{}, errUnset
+	}
+	return f.OnFolderRevert(r)
 }
 
 // Wait implements control.Service.
