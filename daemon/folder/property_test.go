@@ -68,7 +68,21 @@ func (u *user) capture() {
 	u.n.captured()
 }
 
-func randomRun(t *rapid.T, dir string, nodes, writers int) {
+// takes reports whether what the user does is committed: else it is later, or never.
+func (u *user) takes() bool { return !u.n.paused && u.n.mode != ModeReceive }
+
+// switches lets the folder rest, or go one way or both, as the user says.
+func (u *user) switches() string {
+	if u.takes() {
+		u.capture()
+	}
+	u.n.mode = []Mode{ModeBoth, ModeBoth, ModeSend, ModeReceive}[u.rng.IntN(4)]
+	u.n.paused = u.rng.IntN(3) == 0
+	u.n.restart()
+	return fmt.Sprintf("mode %s paused %v", u.n.mode, u.n.paused)
+}
+
+func randomRun(t *rapid.T, dir string, nodes, writers int, modes bool) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	mode := rapid.SampledFrom([]string{"copy", "history"}).Draw(t, "conflicts")
 	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode}).start()
@@ -84,11 +98,16 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 		switch k := rng.IntN(20); {
 		case k < 12:
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.act())
+		case k == 12 && modes:
+			t.Logf("%s: %s", filepath.Base(u.n.root), u.switches())
+		case k < 15 && !u.takes():
 		case k < 15:
 			u.capture()
 			t.Logf("%s: capture", filepath.Base(u.n.root))
 		case k == 15:
-			u.capture()
+			if u.takes() {
+				u.capture()
+			}
 			u.n.restart()
 			t.Logf("%s: restart", filepath.Base(u.n.root))
 		case k == 16:
@@ -103,6 +122,10 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 		}
 	}
 	for _, u := range users {
+		if u.n.paused || u.n.mode != "" {
+			u.n.paused = false
+			u.n.setMode("")
+		}
 		u.capture()
 	}
 	c.done()
@@ -115,12 +138,15 @@ func randomRun(t *rapid.T, dir string, nodes, writers int) {
 }
 
 // TestRandomEdits: whatever users do on one or several nodes, with deliveries,
-// partitions and restarts in between: all disks end equal, what was captured is in
+// partitions, restarts, pauses and other modes in between: all disks end equal, what was captured is in
 // history, a second run does nothing, and one writer alone makes no conflict.
 func TestRandomEdits(t *testing.T) {
 	t.Parallel()
-	for _, k := range []struct{ nodes, writers int }{{2, 1}, {2, 2}, {3, 3}} {
-		t.Run(fmt.Sprintf("%d of %d write", k.writers, k.nodes), func(t *testing.T) {
+	for _, k := range []struct {
+		nodes, writers int
+		modes          bool
+	}{{2, 1, false}, {2, 2, false}, {3, 3, false}, {2, 1, true}, {2, 2, true}, {3, 3, true}} {
+		t.Run(fmt.Sprintf("%d of %d write, modes %v", k.writers, k.nodes, k.modes), func(t *testing.T) {
 			t.Parallel()
 			base := t.TempDir()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -128,7 +154,7 @@ func TestRandomEdits(t *testing.T) {
 				if err != nil {
 					rt.Fatalf("%v", err)
 				}
-				randomRun(rt, dir, k.nodes, k.writers)
+				randomRun(rt, dir, k.nodes, k.writers, k.modes)
 			})
 		})
 	}
