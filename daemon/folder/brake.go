@@ -13,7 +13,8 @@ const (
 	// for what was let go counts on for brakeWindow.
 	brakeLook = 20
 	// brakeWindow is how long deletions that were let go count as "at once" with later
-	// ones.
+	// ones; and for how long what is missing must be less than brakeLeast, and stand
+	// still, before held deletions are no mass deletion any more.
 	brakeWindow = 10 * time.Second
 	// brakeCalm is how long the number of missing paths must stand still before it is
 	// taken for all that a program that is deleting will delete; brakePatience bounds

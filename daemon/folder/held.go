@@ -23,6 +23,9 @@ type brake struct {
 	// paths is how many files and symlinks were recorded when they were last counted,
 	// less what was deleted since.
 	paths int
+	// few is since when so few were missing, and always the same number, that they are
+	// no mass deletion any more; zero while they are one.
+	few time.Time
 }
 
 // missing is what a count of the records against the disk found.
@@ -195,6 +198,7 @@ func (e *Engine) hold(h local.Held) error {
 	return nil
 }
 
+// setHeld remembers what is held. mu is held.
 func (e *Engine) setHeld(h local.Held) {
 	e.brake.on, e.brake.held = true, h
 	e.st.setHeld(&h)
@@ -223,7 +227,7 @@ func (e *Engine) release(b *local.Batch, again []id.Path) error {
 	if err := b.Commit(true); err != nil {
 		return err
 	}
-	e.brake.on, e.brake.held, e.brake.recent = false, local.Held{}, recently{}
+	e.brake = brake{paths: e.brake.paths}
 	e.st.setHeld(nil)
 	e.watch.Requeue(again...)
 	e.compareAll = true
@@ -261,6 +265,11 @@ func (e *Engine) brakeLoop(ctx context.Context) error {
 		if err := e.recountHeld(); err != nil && ctx.Err() == nil {
 			e.log.Warn("count held deletions", "error", err) // a root that is gone halts the watcher
 		}
+		e.mu.Lock()
+		if !e.brake.few.IsZero() {
+			time.AfterFunc(brakeWindow, e.askRecount)
+		}
+		e.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -270,7 +279,8 @@ func (e *Engine) brakeLoop(ctx context.Context) error {
 }
 
 // recountHeld counts what is held. When nothing is missing any more, it was put back
-// or had only been moved, and there is nothing to ask the user.
+// or had only been moved, and there is nothing to ask the user. The same goes for a
+// few, once they are so for a while: a tree was removed and made again, say.
 func (e *Engine) recountHeld() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -281,8 +291,15 @@ func (e *Engine) recountHeld() error {
 	if err != nil {
 		return err
 	}
-	if m.files == 0 {
-		e.log.Info("held deletions are undone: the files are back, or were only moved")
+	now := time.Now()
+	switch {
+	case m.files >= brakeLeast:
+		e.brake.few = time.Time{}
+	case e.brake.few.IsZero() || m.files != e.brake.held.Deletes:
+		e.brake.few = now
+	}
+	if few := e.brake.few; m.files == 0 || !few.IsZero() && now.Sub(few) >= brakeWindow {
+		e.log.Info("held deletions are undone: the files are back, or were only moved", "missing", m.files)
 		return e.release(e.o.Local.NewBatch(), m.tops)
 	}
 	if h := e.brake.held; h.Deletes != m.files {

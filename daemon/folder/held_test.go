@@ -265,3 +265,34 @@ func TestHeldUnderAReplacedDirectory(t *testing.T) {
 		})
 	}
 }
+
+// TestTreeMadeAgain: what is removed and made again, but for a few files, is not held
+// for long.
+func TestTreeMadeAgain(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	b.many(120)
+	c.settled()
+	b.remove("t")
+	b.captured()
+	b.many(117)
+	b.captured()
+	within(t, "the brake to let go", func(ctx context.Context) error {
+		for {
+			_, err := b.engine.Wait(ctx)
+			var he *HeldError
+			if !errors.As(err, &he) {
+				return err
+			}
+			if he.Held.Deletes != 3 {
+				return fmt.Errorf("%d are held", he.Held.Deletes)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	c.done()
+	a.has("t/0/f0", "text 0")
+	a.gone("t/9/f119")
+	c.conflicts(0)
+}

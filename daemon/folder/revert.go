@@ -10,6 +10,7 @@ import (
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/materialize"
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 )
@@ -120,6 +121,9 @@ func (e *Engine) revertKept(dry bool) (out Reverted, err error) {
 		return out, nil
 	}
 	if err := b.Commit(true); err != nil {
+		return out, err
+	}
+	if err := failpoint.Hit("folder/reverting"); err != nil {
 		return out, err
 	}
 	for _, p := range all {
