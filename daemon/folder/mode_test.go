@@ -3,10 +3,14 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/daemon/materialize"
 )
 
 // blockedAt returns when a wait on the node says that these paths, and no others,
@@ -262,4 +266,71 @@ func TestSend(t *testing.T) {
 	c.done()
 	c.conflicts(1)
 	b.has("fresh", "a")
+}
+
+// TestReceiveRace: an edit on a receiving node that comes between the last look and
+// the move is on its disk afterwards, and not in history.
+func TestReceiveRace(t *testing.T) {
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("f", "0")
+	c.settled()
+	b.setMode(ModeReceive)
+	b.committed()
+	onceAt(t, "materialize/before-exchange", func() {
+		b.write("t", "mine")
+		b.rename("t", "f")
+	})
+	a.write("f", "theirs")
+	a.committed()
+	within(t, "mine to be somewhere", func(ctx context.Context) error {
+		for {
+			text, err := os.ReadFile(b.path("f"))
+			if err == nil && (string(text) == "mine" || string(text) == "theirs" && b.reverted()["f"] == "mine") {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return errors.New(string(text) + b.state() + fmt.Sprint(b.reverted()))
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	if h := c.head(); h.Node != a.id {
+		t.Errorf("committed by n%d", h.Node[0])
+	}
+}
+
+// TestReturnedOnAReceivingNode: bytes of the user's in a displaced file are copied to
+// where he finds them, and not proposed.
+func TestReturnedOnAReceivingNode(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("d/f", "0")
+	c.settled()
+	b.setMode(ModeReceive)
+	b.committed()
+	before := c.head()
+	f, err := b.engine.openFS()
+	c.ok(err)
+	defer f.Close()
+	h, err := f.Open("d/f")
+	c.ok(err)
+	defer h.Close()
+	for range 2 { // it may be called again
+		c.ok(keeper{b.engine}.Returned(t.Context(), materialize.Kept{Path: "d/f"}, h))
+		c.ok(keeper{b.engine}.Returned(t.Context(), materialize.Kept{Path: "d/link", Target: "there"}, nil))
+	}
+	if got := b.reverted(); got["d/f"] != "0" {
+		t.Errorf("set aside: %v", got)
+	}
+	links, err := filepath.Glob(b.path(asideName + "/*/d/link"))
+	if err != nil || len(links) != 2 {
+		t.Errorf("links: %v, %v", links, err)
+	}
+	c.settled()
+	if c.head() != before {
+		t.Errorf("revision %d was made", c.head().Revision)
+	}
 }
