@@ -229,6 +229,7 @@ func (e *Engine) release(b *local.Batch, again []id.Path) error {
 	}
 	e.brake = brake{paths: e.brake.paths}
 	e.st.setHeld(nil)
+	e.st.takeUp()
 	e.watch.Requeue(again...)
 	e.compareAll = true
 	e.lookAgain()

@@ -96,6 +96,9 @@ func TestMassDeletionIsHeld(t *testing.T) {
 				a.has("t/0/f0", "text 0")
 				b.comes("t/5/unseen", "a")
 				b.gone("t/0/f0")
+				if x, below, n, err := b.engine.Why("t/0/f0"); err != nil || x.Step != Stuck || n != 0 || len(below) != 0 {
+					t.Errorf("why: %+v, %d below, %v", x, n, err)
+				}
 				switch how {
 				case "allow":
 					if n := b.allow(); n != 121 {

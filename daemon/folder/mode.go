@@ -75,6 +75,34 @@ func (e *Engine) skip(p id.Path) {
 	e.st.postpone(p, postponed{why: whySkipped, skipped: true, at: time.Now().Add(time.Hour)})
 }
 
+// staysHere explains a path that waits for its user's word, if it does. mu is held.
+func (e *Engine) staysHere(p id.Path, d postponed, x *Explanation) bool {
+	k, kept := e.st.keptAt(p)
+	row, had, err := e.o.Local.Get(e.o.ID, p)
+	switch {
+	case kept:
+		x.Step, x.Reason = Stuck, keptReason(k)+"; `lockstep folder revert` puts the committed version in its place"
+	case d.skipped:
+		x.Step, x.Reason = Stuck, d.why
+	case e.brake.on && had && err == nil && e.absent(p, row):
+		x.Step, x.Reason, x.Since = Stuck, whyHeld+"; `lockstep folder allow` lets it go, `lockstep folder revert` puts it back", e.brake.held.Since
+	default:
+		return false
+	}
+	return true
+}
+
+// absent reports whether a recorded path is missing from the disk.
+func (e *Engine) absent(p id.Path, row local.Row) bool {
+	f, err := e.openFS()
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	st, err := lstat(f, p)
+	return err == nil && st.Kind == vfs.Absent && row.Stat.Kind != vfs.Absent
+}
+
 // seenHere is what the follower knows of a path: of a change that is kept here, what
 // was read of it.
 func (e *Engine) seenHere(f vfs.FS, p id.Path) reconcile.Disk {
@@ -93,7 +121,7 @@ func (e *Engine) takeUpKept(p id.Path, c choice) bool {
 	}
 	e.st.unkeep(p)
 	e.watch.Requeue(p)
-	e.st.postpone(p, postponed{why: "local change", at: time.Now().Add(retryLocal)})
+	e.st.postpone(p, postponed{why: whyLocal, at: time.Now().Add(retryLocal)})
 	return true
 }
 

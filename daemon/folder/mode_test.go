@@ -104,6 +104,12 @@ func TestReceive(t *testing.T) {
 	if len(in.Kept) == 0 || in.LocalChanges != len(in.Kept) || len(in.Blocked) != 0 {
 		t.Errorf("%d kept, %d local changes, %d blocked: %v", len(in.Kept), in.LocalChanges, len(in.Blocked), in.Kept)
 	}
+	if x, below, n, err := b.engine.Why("edited"); err != nil || x.Step != Stuck || n != 0 || len(below) != 0 {
+		t.Errorf("why: %+v, %d below, %v", x, n, err)
+	}
+	if _, below, n, err := b.engine.Why(""); err != nil || n < len(in.Kept) || len(below) < len(in.Kept) {
+		t.Errorf("why of the folder: %d below, %v", n, err)
+	}
 	b.restart()
 	b.write("edited", "b2")
 	a.follows()

@@ -129,6 +129,7 @@ func (e *Engine) revertKept(dry bool) (out Reverted, err error) {
 	for _, p := range all {
 		e.st.settle(p)
 	}
+	e.st.takeUp()
 	e.watch.Requeue(all...)
 	e.compareAll = true
 	e.lookAgain()

@@ -148,36 +148,6 @@ func (e *Engine) recheckBlocked() {
 	}
 }
 
-// HeldError says that deletions wait for the user.
-type HeldError struct{ Held local.Held }
-
-// Error implements error.
-func (e *HeldError) Error() string { return HeldReason(e.Held) }
-
-// HeldReason says in words what is held.
-func HeldReason(h local.Held) string {
-	return fmt.Sprintf("%d of %d files were deleted here at once, and wait for you to say whether that was meant", h.Deletes, h.Paths)
-}
-
-func keptReason(k keptHere) string { return k.reason + ", on a node that only receives" }
-
-// Stopped says at once why there is nothing to wait for: the folder is paused, or
-// deletions are held. It is nil where waiting makes sense.
-func (e *Engine) Stopped() error {
-	if e.o.Paused {
-		return ErrPaused
-	}
-	if err := e.recountHeld(); err != nil {
-		return err
-	}
-	e.st.mu.Lock()
-	defer e.st.mu.Unlock()
-	if h := e.st.held; h != nil {
-		return &HeldError{*h}
-	}
-	return e.st.ended
-}
-
 // running waits until the engine works, or says why it does not.
 func (e *Engine) running(ctx context.Context) error {
 	if e.o.Paused {
@@ -403,7 +373,7 @@ func (e *Engine) Info() (Info, error) {
 			in.PendingBytes += d.size
 		}
 	}
-	in.PendingFiles = max(in.PendingFiles, len(e.st.later)-in.Skipped)
+	in.PendingFiles = max(in.PendingFiles, len(e.st.later)-in.Skipped-in.Left)
 	for p, reason := range e.st.blocked {
 		in.Blocked = append(in.Blocked, Blocked{p, reason})
 	}

@@ -161,7 +161,7 @@ func state(in folder.Info, quorum bool) control.FolderState {
 		return control.StateOffline
 	case in.Phase != folder.StateRunning:
 		return control.StateScanning
-	case in.LocalChanges > left || in.PendingFiles > len(in.Blocked)+in.Left || in.OnDisk < in.Head.Revision:
+	case in.LocalChanges > left || in.PendingFiles > len(in.Blocked) || in.OnDisk < in.Head.Revision:
 		return control.StateSyncing
 	}
 	return control.StateIdle
