@@ -9,9 +9,14 @@ const (
 	// whatever part of a small folder they are.
 	brakeLeast = 50
 	// brakeLook is the part of the folder, one in so many paths, whose deletion makes
-	// the engine count everything that is missing. Less cannot become a half unseen,
-	// for what was let go counts on for brakeWindow.
+	// the engine count everything that is missing, however it came. Less cannot become
+	// a half unseen, for what was let go counts on for brakeWindow.
 	brakeLook = 20
+	// brakeBehind is how many changes that are still on their way make the engine count
+	// at once, whatever the batch deletes; brakeRest is how many times longer than a count
+	// it then rests.
+	brakeBehind = 10
+	brakeRest   = 20
 	// brakeWindow is how long deletions that were let go count as "at once" with later
 	// ones; and for how long what is missing must be less than brakeLeast, and stand
 	// still, before held deletions are no mass deletion any more.

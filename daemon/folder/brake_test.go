@@ -60,3 +60,29 @@ func TestRecently(t *testing.T) {
 		}
 	}
 }
+
+func TestMayBeMore(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		counted time.Duration // ago; 0 is never
+		took    time.Duration
+		behind  int
+		want    bool
+	}{
+		{0, 0, 0, true}, // the first since the start
+		{time.Hour, time.Millisecond, brakeBehind - 1, false},
+		{time.Hour, time.Millisecond, brakeBehind, true},
+		{time.Second, 10 * time.Millisecond, brakeBehind, true},
+		{time.Second, time.Second, brakeBehind, false}, // a folder of a million
+		{brakeRest * time.Second, time.Second, brakeBehind, true},
+	} {
+		b := brake{took: c.took}
+		if c.counted != 0 {
+			b.counted = now.Add(-c.counted)
+		}
+		if got := b.mayBeMore(now, c.behind); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

@@ -26,6 +26,17 @@ type brake struct {
 	// few is since when so few were missing, and always the same number, that they are
 	// no mass deletion any more; zero while they are one.
 	few time.Time
+	// counted is when everything was counted last, took how long that took.
+	counted time.Time
+	took    time.Duration
+}
+
+// mayBeMore decides whether deletions that are few so far are counted too, with so many
+// changes still on their way: the start of a mass deletion looks like that. The first
+// deletions after a start always are, for the scan that finds them may find more. A
+// folder for which counting takes long is counted less often.
+func (b *brake) mayBeMore(now time.Time, behind int) bool {
+	return b.counted.IsZero() || behind >= brakeBehind && now.Sub(b.counted) >= brakeRest*b.took
 }
 
 // missing is what a count of the records against the disk found.
@@ -36,6 +47,8 @@ type missing struct {
 
 // countMissing compares every record with the disk. mu is held.
 func (e *Engine) countMissing() (m missing, err error) {
+	began := time.Now()
+	defer func() { e.brake.counted = time.Now(); e.brake.took = e.brake.counted.Sub(began) }()
 	f, err := e.openFS()
 	if err != nil {
 		return m, err
@@ -77,11 +90,12 @@ func (m *missing) count(r local.Row, gone bool) {
 // checkBrake looks whether what a batch deletes is part of a mass deletion, and then
 // holds all of it, before anything of the batch is proposed. A program that is deleting
 // is waited for: its batches come one after the other, and each alone looks small.
-func (e *Engine) checkBrake(ctx context.Context, f vfs.FS, all []*found) error {
+// behind is how many changes are still on their way.
+func (e *Engine) checkBrake(ctx context.Context, f vfs.FS, all []*found, behind int) error {
 	if e.o.Mode == ModeReceive {
 		return nil
 	}
-	gone, moved, count, err := e.weigh(f, all)
+	gone, moved, count, err := e.weigh(f, all, behind)
 	if err != nil || !count {
 		return err
 	}
@@ -102,7 +116,7 @@ func (e *Engine) checkBrake(ctx context.Context, f vfs.FS, all []*found) error {
 
 // weigh counts what a batch takes off the disk, and what of that it only moves. It
 // says whether everything missing is to be counted; otherwise the batch may go.
-func (e *Engine) weigh(f vfs.FS, all []*found) (gone, moved int, count bool, err error) {
+func (e *Engine) weigh(f vfs.FS, all []*found, behind int) (gone, moved int, count bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.brake.on {
@@ -120,7 +134,7 @@ func (e *Engine) weigh(f vfs.FS, all []*found) (gone, moved int, count bool, err
 	}
 	now := time.Now()
 	recent := e.brake.recent.sum(now)
-	if worthCounting(gone-moved+recent, e.brake.paths+recent) {
+	if worthCounting(gone-moved+recent, e.brake.paths+recent) || e.brake.mayBeMore(now, behind) {
 		return gone, moved, true, nil
 	}
 	e.letGo(now, gone-moved)
@@ -227,7 +241,7 @@ func (e *Engine) release(b *local.Batch, again []id.Path) error {
 	if err := b.Commit(true); err != nil {
 		return err
 	}
-	e.brake = brake{paths: e.brake.paths}
+	e.brake = brake{paths: e.brake.paths, counted: e.brake.counted, took: e.brake.took}
 	e.st.setHeld(nil)
 	e.st.takeUp()
 	e.watch.Requeue(again...)

@@ -77,7 +77,7 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := e.checkBrake(ctx, f, all); err != nil {
+	if err := e.checkBrake(ctx, f, all, e.watch.Status().Dirty-len(b.Paths)); err != nil {
 		return err
 	}
 	defer e.askRecount()
