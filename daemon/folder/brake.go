@@ -29,15 +29,15 @@ const (
 )
 
 // braked decides whether deletions are held: over half of the paths, and at least
-// brakeLeast. paths includes the deleted ones.
-func braked(deleted, paths int) bool {
-	return deleted >= brakeLeast && 2*deleted > paths
+// least. paths includes the deleted ones.
+func braked(deleted, paths, least int) bool {
+	return deleted >= least && 2*deleted > paths
 }
 
 // worthCounting decides whether deletions, with those of the last moments, are so many
 // that everything missing is to be counted before they go on.
-func worthCounting(deleted, paths int) bool {
-	return deleted >= brakeLeast && deleted*brakeLook >= paths
+func worthCounting(deleted, paths, least int) bool {
+	return deleted >= least && deleted*brakeLook >= paths
 }
 
 // recently sums up the deletions of the last moments.

@@ -23,7 +23,7 @@ func TestBraked(t *testing.T) {
 		{11500, 11500, true},
 		{60, 1 << 20, false},
 	} {
-		if got := braked(c.deleted, c.paths); got != c.want {
+		if got := braked(c.deleted, c.paths, brakeLeast); got != c.want {
 			t.Errorf("%d of %d: held %v, want %v", c.deleted, c.paths, got, c.want)
 		}
 	}
@@ -34,12 +34,12 @@ func TestWorthCounting(t *testing.T) {
 	t.Parallel()
 	for deleted := range 300 {
 		for paths := deleted; paths < 800; paths++ {
-			if braked(deleted, paths) && !worthCounting(deleted, paths) {
+			if braked(deleted, paths, brakeLeast) && !worthCounting(deleted, paths, brakeLeast) {
 				t.Fatalf("%d of %d would be held and is not counted", deleted, paths)
 			}
 		}
 	}
-	if worthCounting(49, 49) || worthCounting(60, 100000) || !worthCounting(5000, 100000) {
+	if worthCounting(49, 49, brakeLeast) || worthCounting(60, 100000, brakeLeast) || !worthCounting(5000, 100000, brakeLeast) {
 		t.Error("the thresholds of counting have changed")
 	}
 }

@@ -99,6 +99,7 @@ type Engine struct {
 
 	// brake holds mass deletions. Guarded by mu.
 	brake   brake
+	least   int           // how many deletions are held at least; set by New
 	recount chan struct{} // asks for a count of what is held; capacity 1
 
 	st state
@@ -113,7 +114,7 @@ func New(o Options) *Engine {
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
-		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true,
+		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast,
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}

@@ -81,6 +81,7 @@ type node struct {
 	mode   Mode
 	paused bool
 	onDisk id.Revision
+	least  int // of held deletions
 
 	// Set while it runs.
 	engine *Engine
@@ -298,6 +299,9 @@ func (n *node) start() {
 		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil },
 		Mode: n.mode, Paused: n.paused, OnDisk: n.onDisk,
 	})
+	if n.least != 0 {
+		e.least = n.least
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()
 	n.engine, n.local, n.chunks = e, l, s

@@ -134,7 +134,7 @@ func (e *Engine) weigh(f vfs.FS, all []*found, behind int) (gone, moved int, cou
 	}
 	now := time.Now()
 	recent := e.brake.recent.sum(now)
-	if worthCounting(gone-moved+recent, e.brake.paths+recent) || e.brake.mayBeMore(now, behind) {
+	if worthCounting(gone-moved+recent, e.brake.paths+recent, e.least) || e.brake.mayBeMore(now, behind) {
 		return gone, moved, true, nil
 	}
 	e.letGo(now, gone-moved)
@@ -189,7 +189,7 @@ func (e *Engine) decideBrake(gone, moved, last int, late bool) (now int, done bo
 	at := time.Now()
 	recent := e.brake.recent.sum(at)
 	deleted := m.files - moved
-	if braked(deleted+recent, m.paths+recent) {
+	if braked(deleted+recent, m.paths+recent, e.least) {
 		return m.files, true, e.hold(local.Held{Since: at, Deletes: deleted, Paths: m.paths + recent})
 	}
 	if m.files > gone && m.files != last && !late {
@@ -308,7 +308,7 @@ func (e *Engine) recountHeld() error {
 	}
 	now := time.Now()
 	switch {
-	case m.files >= brakeLeast:
+	case m.files >= e.least:
 		e.brake.few = time.Time{}
 	case e.brake.few.IsZero() || m.files != e.brake.held.Deletes:
 		e.brake.few = now

@@ -48,6 +48,7 @@ func TestRootMoved(t *testing.T) {
 			old, root := b.root, b.root+"-moved"
 			switch how {
 			case "renamed":
+				b.end() // else it halts, or not, before it is told
 				c.ok(os.Rename(old, root))
 			case "copied":
 				c.ok(exec.Command("cp", "-r", old, root).Run())

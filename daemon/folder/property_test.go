@@ -1,10 +1,13 @@
 package folder
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -71,6 +74,31 @@ func (u *user) capture() {
 // takes reports whether what the user does is committed: else it is later, or never.
 func (u *user) takes() bool { return !u.n.paused && u.n.mode != ModeReceive }
 
+// answers says what is to become of deletions that are held, or of changes that are
+// kept here.
+func (u *user) answers() string {
+	u.n.c.t.Helper()
+	if u.n.paused {
+		return "nothing"
+	}
+	what := "nothing was held"
+	within(u.n.c.t, "an answer", func(ctx context.Context) error {
+		var err error
+		if u.rng.IntN(2) == 0 {
+			_, err = u.n.engine.Allow(ctx, "user", false)
+			what = "allow"
+		} else if u.takes() {
+			_, err = u.n.engine.Revert(ctx, false)
+			what = "revert"
+		}
+		if errors.Is(err, ErrNothingHeld) {
+			err, what = nil, "nothing was held"
+		}
+		return err
+	})
+	return what
+}
+
 // switches lets the folder rest, or go one way or both, as the user says.
 func (u *user) switches() string {
 	if u.takes() {
@@ -90,6 +118,10 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, modes bool) {
 	count, texts := 0, make(map[string]bool)
 	var users []*user
 	for _, n := range c.nodes[:writers] {
+		if modes {
+			n.least = 2
+			n.restart()
+		}
 		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts})
 	}
 	steps := rapid.IntRange(5, 40).Draw(t, "steps")
@@ -100,6 +132,8 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, modes bool) {
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.act())
 		case k == 12 && modes:
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.switches())
+		case k == 13 && modes:
+			t.Logf("%s: %s", filepath.Base(u.n.root), u.answers())
 		case k < 15 && !u.takes():
 		case k < 15:
 			u.capture()
@@ -127,6 +161,12 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, modes bool) {
 			u.n.setMode("")
 		}
 		u.capture()
+		for modes && !strings.HasPrefix(u.answers(), "nothing") {
+		}
+	}
+	for _, u := range users {
+		u.n.least = 0
+		u.n.restart()
 	}
 	c.done()
 	for text := range texts {
