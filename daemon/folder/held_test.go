@@ -194,7 +194,7 @@ func TestNoMassDeletion(t *testing.T) {
 			}
 		}, "t/0"},
 	} {
-		for _, how := range []string{"at rest", "under way"} {
+		for _, how := range []string{"at rest", "under way", "down"} {
 			t.Run(k.name+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				c := startCluster(t, 2)
@@ -208,7 +208,13 @@ func TestNoMassDeletion(t *testing.T) {
 					}
 					b.captured()
 				}
+				if how == "down" {
+					b.end()
+				}
 				k.do(b)
+				if how == "down" {
+					b.start()
+				}
 				c.done()
 				a.gone(k.gone)
 				c.conflicts(0)
