@@ -170,6 +170,9 @@ func (e *Engine) wayTo(b *local.Batch, f vfs.FS, p id.Path) (open bool, err erro
 			e.leave(p, whyInWay)
 			return false, nil
 		case had && row.Stat.Kind == vfs.Dir:
+			if err := e.keepRest(d, p); err != nil {
+				return false, err
+			}
 			e.dropRow(b, d, row)
 			e.st.unkeep(d)
 			e.st.postpone(d, postponed{why: "follow"})
@@ -181,4 +184,19 @@ func (e *Engine) wayTo(b *local.Batch, f vfs.FS, p id.Path) (open bool, err erro
 		e.lookAgain()
 	}
 	return !back, nil
+}
+
+// keepRest notes, for a directory whose deletion was kept here and that comes back for
+// p, that what else was in it stays deleted. mu is held.
+func (e *Engine) keepRest(dir, p id.Path) error {
+	if e.o.Mode != ModeReceive {
+		return nil
+	}
+	return e.o.Local.Children(e.o.ID, dir, func(name string, _ local.Row) error {
+		if q := dir.Join(name); !p.Within(q) {
+			e.st.keep(q, keptHere{reason: "deleted here"})
+			e.watch.Requeue(q) // history may not have it any more
+		}
+		return nil
+	})
 }
