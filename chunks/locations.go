@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -98,6 +99,29 @@ func (s *Store) AddFile(ctx context.Context, n uint64, f File) error {
 	return l.flush()
 }
 
+// maxSingly is how many rows are deleted one by one. Each range makes every later read
+// of the store slower until it is flushed: thousands of small files, removed at once,
+// would take minutes.
+const maxSingly = 64
+
+// dropFileRows removes the rows of file n, whatever is in them.
+func (s *Store) dropFileRows(b *kv.Batch, n uint64) (err error) {
+	lo := filePrefix(n)
+	it, err := s.kv.Iter(lo, kv.PrefixEnd(lo))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for i := 0; it.Next(); i++ {
+		if i == maxSingly {
+			b.DeleteRange(lo, kv.PrefixEnd(lo))
+			return nil
+		}
+		b.Delete(slices.Clone(it.Key()))
+	}
+	return nil
+}
+
 // fileRows walks the locations recorded in file n, in order of their offset.
 func (s *Store) fileRows(n uint64) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
@@ -142,8 +166,9 @@ func (s *Store) DropFile(n uint64) error {
 			}
 		}
 	}
-	lo := filePrefix(n)
-	b.DeleteRange(lo, kv.PrefixEnd(lo))
+	if err := s.dropFileRows(b, n); err != nil {
+		return fmt.Errorf("drop locations in file %d: %w", n, err)
+	}
 	full := b
 	b = s.kv.NewBatch()
 	if err := full.Commit(false); err != nil {

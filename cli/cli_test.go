@@ -86,6 +86,7 @@ func TestUsageErrors(t *testing.T) {
 		{"conflicts", "show", "docs#1", "--side", "mine"}, {"conflicts", "resolve", "docs#1"}, {"conflicts", "resolve", "docs#1", "--keep", "mine"},
 		{"conflicts", "resolve", "docs#1", "--keep", "both", "--with", "x"}, {"conflicts", "resolve", "--keep", "both"},
 		{"cat", "--json", "docs@1"}, {"init", "extra"}, {"version", "extra"}, {"demo", "a", "b"},
+		{"folder", "set"}, {"folder", "set", "docs", "mode"}, {"folder", "set", "docs", "mode="}, {"folder", "set", "docs", "mode=send", "mode=both"},
 	} {
 		out := w.run(t, 2, args...)
 		lines := strings.Split(strings.TrimSuffix(w.err.String(), "\n"), "\n")

@@ -11,7 +11,9 @@ import (
 
 func newFolderCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "folder", Short: "Manage the synced folders of this node"}
-	cmd.AddCommand(newFolderAddCommand(a), newFolderLsCommand(a), newFolderRmCommand(a), newFolderForgetCommand(a))
+	cmd.AddCommand(newFolderAddCommand(a), newFolderLsCommand(a), newFolderRmCommand(a),
+		newFolderSetCommand(a), newFolderPauseCommand(a), newFolderResumeCommand(a), newFolderMoveCommand(a),
+		newFolderAllowCommand(a), newFolderRevertCommand(a), newFolderForgetCommand(a))
 	return group(cmd)
 }
 
@@ -64,6 +66,9 @@ func runFolderLs(ctx context.Context, a *app) error {
 		state, path := string(f.State), printable(f.Path)
 		if !f.Subscribed {
 			state, path = "-", "(not on this node)"
+		}
+		if m := f.Settings["mode"]; m != "" && m != "both" {
+			state += " (" + m + " only)"
 		}
 		t.add(f.Name, state, count(f.HeadRevision), count(f.Files), size(int64(f.Bytes)), path)
 	}

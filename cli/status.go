@@ -175,6 +175,16 @@ func writeTroubles(w *strings.Builder, f control.FolderStatus) {
 	for _, h := range f.Held {
 		fmt.Fprintf(w, "\nheld in %s: %s (%s deletions, since %s)\n", f.Name, oneLine(h.Reason), count(uint64(h.Deletes)), when(h.Since))
 	}
+	if len(f.Held) > 0 {
+		fmt.Fprintf(w, "  `lockstep folder allow %s` lets them go, `lockstep folder revert %s` puts the files back\n", f.Name, f.Name)
+	}
+	if len(f.Kept) > 0 {
+		fmt.Fprintf(w, "\nkept in %s, which only receives (`lockstep folder revert %s` puts the committed versions back):\n", f.Name, f.Name)
+		printPaths(w, f.Kept)
+	}
+	if f.NotBrought > 0 {
+		fmt.Fprintf(w, "\n%s only sends: %s changed elsewhere and not here\n", f.Name, plural(uint64(f.NotBrought), "path was", "paths were"))
+	}
 	if f.UnprotectedBytes > 0 {
 		fmt.Fprintf(w, "\n%s: %s are committed but not yet packed here or copied to another member\n", f.Name, size(f.UnprotectedBytes))
 	}
@@ -245,6 +255,9 @@ func checkStatus(st control.Status) error {
 		}
 		if len(f.Held) > 0 {
 			bad = append(bad, fmt.Sprintf("deletions held in %s", f.Name))
+		}
+		if n := len(f.Kept); n > 0 {
+			bad = append(bad, fmt.Sprintf("%s kept in %s", plural(uint64(n), "change", "changes"), f.Name))
 		}
 		if n := f.ConflictsOpen; n > 0 {
 			bad = append(bad, fmt.Sprintf("%s open in %s", plural(uint64(n), "conflict", "conflicts"), f.Name))

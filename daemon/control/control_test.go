@@ -66,7 +66,7 @@ func TestStatusKeysAreTheContract(t *testing.T) {
 	f := m["folders"].([]any)[0].(map[string]any)
 	for _, k := range []string{"name", "path", "state", "head_revision", "applied_revision", "history_hash",
 		"files", "bytes", "local_changes", "pending_files", "pending_bytes", "conflicts_open", "blocked",
-		"held", "unprotected_bytes", "wire_bytes_sent", "wire_bytes_received", "nodes"} {
+		"held", "mode", "kept", "not_brought", "unprotected_bytes", "wire_bytes_sent", "wire_bytes_received", "nodes"} {
 		if v, ok := f[k]; !ok || v == nil {
 			t.Errorf("folders[0].%s: missing or null", k)
 		}

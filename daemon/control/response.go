@@ -91,6 +91,12 @@ type FolderStatus struct {
 	ConflictsOpen int           `json:"conflicts_open"`
 	Blocked       []BlockedPath `json:"blocked"`
 	Held          []Held        `json:"held"`
+	// Mode is which way changes go here: "both", "send" or "receive".
+	Mode string `json:"mode"`
+	// Kept are changes on this disk that are not committed, for the node only receives.
+	Kept []BlockedPath `json:"kept"`
+	// NotBrought counts paths whose head is not on this disk, for the node only sends.
+	NotBrought int `json:"not_brought"`
 	// UnprotectedBytes are committed by location only: see the guarantees.
 	UnprotectedBytes  int64        `json:"unprotected_bytes"`
 	WireBytesSent     int64        `json:"wire_bytes_sent"`
@@ -142,6 +148,8 @@ type Folder struct {
 	HeadRevision uint64      `json:"head_revision"`
 	Files        uint64      `json:"files"`
 	Bytes        uint64      `json:"bytes"`
+	// Settings are all that hold here, by key: see `folder set`.
+	Settings map[string]string `json:"settings"`
 }
 
 // FolderAddResult is what `folder add` did.

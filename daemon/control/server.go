@@ -82,6 +82,11 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("POST /v1/folder/add", plain(s, s.svc.FolderAdd))
 	s.mux.HandleFunc("POST /v1/folder/rm", plain(s, s.svc.FolderRemove))
 	s.mux.HandleFunc("POST /v1/folder/forget", plain(s, s.svc.FolderForget))
+	s.mux.HandleFunc("POST /v1/folder/set", plain(s, s.svc.FolderSet))
+	s.mux.HandleFunc("POST /v1/folder/pause", plain(s, s.svc.FolderPause))
+	s.mux.HandleFunc("POST /v1/folder/move", plain(s, s.svc.FolderMove))
+	s.mux.HandleFunc("POST /v1/folder/allow", plain(s, s.svc.FolderAllow))
+	s.mux.HandleFunc("POST /v1/folder/revert", plain(s, s.svc.FolderRevert))
 	s.mux.HandleFunc("GET /v1/folder", func(w http.ResponseWriter, r *http.Request) {
 		v, err := s.svc.Folders(r.Context())
 		s.reply(w, nonNil(v), err)
@@ -267,6 +272,7 @@ func normal(st Status) Status {
 	for i := range st.Folders {
 		f := &st.Folders[i]
 		f.Blocked, f.Held, f.Nodes, f.Sources = nonNil(f.Blocked), nonNil(f.Held), nonNil(f.Nodes), nonNil(f.Sources)
+		f.Kept = nonNil(f.Kept)
 		f.Summary = Summarize(*f, st.Cluster, time.Now())
 	}
 	return st

@@ -17,6 +17,12 @@ type Service interface {
 	FolderRemove(ctx context.Context, r FolderRemoveRequest) (FolderRemoveResult, error)
 	// FolderForget ends the tracking of a path; everybody's files stay.
 	FolderForget(ctx context.Context, r FolderForgetRequest) (FolderForgetResult, error)
+	// FolderSet changes settings, all or none of those of one scope, and returns all.
+	FolderSet(ctx context.Context, r FolderSetRequest) (FolderSettings, error)
+	FolderPause(ctx context.Context, r FolderPauseRequest) (FolderPauseResult, error)
+	FolderMove(ctx context.Context, r FolderMoveRequest) (FolderMoveResult, error)
+	FolderAllow(ctx context.Context, r FolderAllowRequest) (FolderAllowResult, error)
+	FolderRevert(ctx context.Context, r FolderRevertRequest) (FolderRevertResult, error)
 
 	// Wait returns a result on success; CodeTimeout with Paths saying what is
 	// missing at the timeout; CodeFailed with Paths at once where time alone cannot

@@ -46,8 +46,8 @@ func (s summary) main() string {
 	switch {
 	case f.PendingFiles > len(f.Blocked):
 		return s.receiving() + s.here(" to commit")
-	case f.LocalChanges > s.held():
-		return "committing " + changes(f.LocalChanges-s.held()) + " made here"
+	case f.LocalChanges > s.waiting():
+		return "committing " + changes(f.LocalChanges-s.waiting()) + " made here"
 	case f.AppliedRevision < f.HeadRevision:
 		return fmt.Sprintf("bringing revision %d to the disk", f.HeadRevision)
 	}
@@ -88,7 +88,7 @@ func (s summary) offline() string {
 		}
 	}
 	what := "commits wait"
-	if n := s.f.LocalChanges - s.held(); n > 0 {
+	if n := s.f.LocalChanges - s.waiting(); n > 0 {
 		what = fmt.Sprintf("%s here wait", changes(n))
 	}
 	if len(need) == 0 {
@@ -119,6 +119,12 @@ func (s summary) beside() (out []string) {
 	if n := s.held(); n > 0 {
 		out = append(out, fmt.Sprintf("%d deletions are held: `lockstep folder allow %s` or `revert %s`", n, f.Name, f.Name))
 	}
+	if n := len(f.Kept); n > 0 {
+		out = append(out, fmt.Sprintf("%s kept here, which only receives: `lockstep folder revert %s`", changes(n), f.Name))
+	}
+	if n := f.NotBrought; n > 0 {
+		out = append(out, plural(n, "path")+" of others not brought, for it only sends")
+	}
 	if n := len(f.Blocked); n > 0 {
 		out = append(out, plural(n, "path")+" blocked")
 	}
@@ -128,6 +134,7 @@ func (s summary) beside() (out []string) {
 	return out
 }
 
+// held counts local changes that wait for a person.
 func (s summary) held() (n int) {
 	for _, h := range s.f.Held {
 		n += h.Deletes
@@ -135,9 +142,11 @@ func (s summary) held() (n int) {
 	return n
 }
 
+func (s summary) waiting() int { return s.held() + len(s.f.Kept) }
+
 // here names the local changes that are not committed, if there are any.
 func (s summary) here(where string) string {
-	if n := s.f.LocalChanges - s.held(); n > 0 {
+	if n := s.f.LocalChanges - s.waiting(); n > 0 {
 		return ", " + changes(n) + where
 	}
 	return ""

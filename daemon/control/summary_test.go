@@ -31,6 +31,10 @@ func TestSummarize(t *testing.T) {
 		"paused, 3 changes here; `lockstep folder resume docs` goes on": func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
 		"halted: the root is missing":                                   func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
 		"in sync at revision 42 on 3 of 3 nodes; 812 deletions are held: `lockstep folder allow docs` or `revert docs`": func(f *FolderStatus) { f.LocalChanges, f.Held = 812, []Held{{Deletes: 812}} },
+		"in sync at revision 42 on 3 of 3 nodes; 2 changes kept here, which only receives: `lockstep folder revert docs`": func(f *FolderStatus) {
+			f.LocalChanges, f.Kept = 2, make([]BlockedPath, 2)
+		},
+		"committing 1 change made here; 1 path of others not brought, for it only sends": func(f *FolderStatus) { f.LocalChanges, f.NotBrought = 1, 1 },
 	} {
 		f := idle
 		change(&f)

@@ -206,7 +206,15 @@ func TestEditingHabits(t *testing.T) {
 			}
 			return nil
 		}},
-		{"remove a tree", func(n *harness.Node) error { return os.RemoveAll(at(n, "fresh")) }},
+		{"remove a tree", func(n *harness.Node) error {
+			if err := os.RemoveAll(at(n, "fresh")); err != nil {
+				return err
+			}
+			// It is most of the folder: whether that was meant is asked first.
+			lockstep(t, ctx, n, 1, "wait", folderName)
+			lockstep(t, ctx, n, 0, "folder", "allow", folderName)
+			return nil
+		}},
 	}
 	for i, s := range steps {
 		n := []*harness.Node{a, b}[i%2]

@@ -81,7 +81,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 		}
 	}()
 	for _, p := range paths {
-		c, err := e.decide(s, f, p, look(f, p))
+		c, err := e.decide(s, f, p, e.seenHere(f, p))
 		if err != nil {
 			return nil, err
 		}
@@ -95,6 +95,9 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			}
 			e.st.settle(p)
 		case reconcile.Adopt:
+			if e.takeUpKept(p, c) {
+				break
+			}
 			e.adopt(b, p, c)
 			if c.Entry == c.head.Entry {
 				e.st.settle(p)
@@ -103,6 +106,17 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			e.st.postpone(p, postponed{why: "attributes"})
 			e.lookAgain()
 		case reconcile.Materialize:
+			if e.o.Mode == ModeSend {
+				e.skip(p)
+				break
+			}
+			if c.head.Entry.Kind != meta.Absent {
+				if open, err := e.wayTo(b, f, p); err != nil {
+					return nil, err
+				} else if !open {
+					break
+				}
+			}
 			it, err := e.item(s, f, p, c)
 			if err != nil {
 				return nil, err
@@ -160,6 +174,7 @@ func reuse(items []materialize.Item) {
 // undecided postpones a path on which nothing can be done now. mu is held.
 func (e *Engine) undecided(p id.Path, c choice) {
 	switch {
+	case e.leftAlone(p, c):
 	case c.Action == reconcile.Propose || c.Why == reconcile.ForHash:
 		e.watch.Requeue(p)
 		e.st.postpone(p, postponed{why: whyLocal, at: time.Now().Add(retryLocal)})
@@ -360,6 +375,13 @@ func (e *Engine) afterCommit(results []materialize.Result) {
 			e.watch.Requeue(r.Path)
 			e.st.postpone(r.Path, postponed{why: "changed here meanwhile", at: now.Add(retryLocal)})
 		case materialize.Busy:
+			if e.o.Mode == ModeReceive && r.Want.Kind == meta.Absent && r.Expect.Kind == vfs.Dir {
+				e.st.keep(r.Path, keptHere{reason: whyHolds, disk: reconcile.Disk{
+					Stat: r.Expect, Entry: meta.Entry{Kind: meta.Dir, Mode: r.Expect.Mode}, Hashed: true,
+				}})
+				e.leave(r.Path, whyHolds)
+				break
+			}
 			e.st.postpone(r.Path, postponed{why: busyReason(r), at: now.Add(retryBusy)})
 		case materialize.Missing:
 			e.st.postpone(r.Path, postponed{why: "nobody online has its content", missing: true, size: r.Want.Size, at: now.Add(retryMissing)})

@@ -334,3 +334,43 @@ func TestRootGoneUnderABatch(t *testing.T) {
 	<-a.done
 	a.err = nil // the engine may have noticed itself, and halted
 }
+
+// TestKilledWhileReverting: a revert on a receiving node that is cut short after the
+// records have gone loses nothing, and a second one ends it.
+func TestKilledWhileReverting(t *testing.T) {
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("f", "0")
+	a.write("gone/x", "0")
+	a.chmod("f", 0o700)
+	c.settled()
+	b.setMode(ModeReceive)
+	b.write("f", "mine")
+	b.write("new", "mine too")
+	b.remove("gone")
+	b.blockedAt("f: changed", "gone: deleted", "new: made")
+	killed := errors.New("killed")
+	failpoint.Set("folder/reverting", func() error { return killed })
+	t.Cleanup(func() { failpoint.Set("folder/reverting", nil) })
+	revert := func(want error) {
+		within(t, "revert", func(ctx ctxt) error {
+			if _, err := b.engine.Revert(ctx, false); !errors.Is(err, want) {
+				return fmt.Errorf("revert: %w", err)
+			}
+			return nil
+		})
+	}
+	revert(killed)
+	b.restart()
+	b.blockedAt("f: made", "new: made")
+	b.has("f", "mine")
+	failpoint.Set("folder/reverting", nil)
+	revert(nil)
+	c.done()
+	b.has("f", "0")
+	b.has("gone/x", "0")
+	if got := b.reverted(); got["f"] != "mine" || got["new"] != "mine too" {
+		t.Errorf("set aside: %v", got)
+	}
+	c.conflicts(0)
+}

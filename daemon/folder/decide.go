@@ -118,8 +118,12 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 			return c, err
 		}
 	}
-	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: e.pendingSeq(p)}, r, c.disk)
-	return c, nil
+	pending := e.pendingSeq(p)
+	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: pending}, r, c.disk)
+	if e.o.Mode == ModeReceive && pending == 0 {
+		c.known(s.head.Base())
+	}
+	return c, s.stale(p, &c)
 }
 
 // look stats a path for the follower: directories and symlinks are known by

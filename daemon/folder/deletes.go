@@ -17,7 +17,7 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 	if err != nil {
 		return err
 	}
-	if !c.had || c.row.Stat.Kind != vfs.Dir {
+	if !c.had || c.row.Stat.Kind != vfs.Dir || e.o.Mode == ModeReceive {
 		return e.deleteOne(p, path, c)
 	}
 	whole, err := e.covered(s, path)
@@ -130,6 +130,11 @@ func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) (stays bool, err
 func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 	switch c.Action {
 	case reconcile.Propose:
+		if e.o.Mode == ModeReceive {
+			e.keepHere(path, reconcile.Disk{}, c)
+			return nil
+		}
+		e.st.hasten(path)
 		p.changes.deletes = append(p.changes.deletes, c.Change)
 		p.handled[path] = true
 		e.dropRow(p.rows, path, c.row)

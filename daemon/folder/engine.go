@@ -27,7 +27,7 @@ import (
 	"github.com/lockstep-sync/lockstep/watcher"
 )
 
-// Options of New; all but Log, Moved and Room are required.
+// Options of New; all but Log, Moved, Room and Mode, and what pauses, are required.
 type Options struct {
 	ID      id.Folder
 	Root    string // absolute path on this machine
@@ -48,6 +48,12 @@ type Options struct {
 	// Room, if not nil, says why nothing can be kept in the node's home any more. It is
 	// asked before anything is hashed or brought.
 	Room func() error
+	// Mode is which way changes go; "" is ModeBoth.
+	Mode Mode
+	// Paused: nothing is proposed and nothing is brought. OnDisk is then the revision
+	// that was on the disk when it was paused.
+	Paused bool
+	OnDisk id.Revision
 	// ScanEvery is the shortest time between two timed scans; 0 is the watcher's.
 	ScanEvery time.Duration
 	Log       *slog.Logger
@@ -91,6 +97,11 @@ type Engine struct {
 	// compareAll asks for a comparison of the whole head. Guarded by mu.
 	compareAll bool
 
+	// brake holds mass deletions. Guarded by mu.
+	brake   brake
+	least   int           // how many deletions are held at least; set by New
+	recount chan struct{} // asks for a count of what is held; capacity 1
+
 	st state
 }
 
@@ -101,17 +112,23 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
-		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1),
+		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
-		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true,
+		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast,
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}
+	}
+	if o.Mode == "" {
+		e.o.Mode = ModeBoth
 	}
 	if o.Room == nil {
 		e.o.Room = func() error { return nil }
 	}
 	e.st.init()
+	if o.Paused {
+		e.st.phase, e.st.onDisk = StatePaused, o.OnDisk
+	}
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
 	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Head: headOf{e}, ScanEvery: o.ScanEvery, Log: o.Log})
@@ -153,6 +170,9 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 func (e *Engine) run(ctx context.Context) error {
+	if e.o.Paused {
+		return e.rest(ctx)
+	}
 	if err := e.prepare(ctx); err != nil {
 		return err
 	}
@@ -164,6 +184,7 @@ func (e *Engine) run(ctx context.Context) error {
 	g.Go(func() error { return e.followLoop(ctx, changed) })
 	g.Go(func() error { return e.sweepLoop(ctx) })
 	g.Go(func() error { return e.packLoop(ctx) })
+	g.Go(func() error { return e.brakeLoop(ctx) })
 	return g.Wait()
 }
 
@@ -172,11 +193,17 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := watcher.CheckMarker(e.o.Root, e.o.ID); err != nil {
 		return err
 	}
+	if err := e.settleMoved(); err != nil {
+		return fmt.Errorf("compare the moved root %q: %w", e.o.Root, err)
+	}
 	if err := e.exec.Recover(ctx); err != nil {
 		return fmt.Errorf("finish interrupted changes of %q: %w", e.o.Root, err)
 	}
 	e.measureClock()
 	if err := e.loadQueue(); err != nil {
+		return err
+	}
+	if err := e.loadHeld(); err != nil {
 		return err
 	}
 	e.st.set(StateWaitingForLog)

@@ -77,6 +77,12 @@ type node struct {
 	// when one is held. Set before the node runs.
 	gate, gated chan struct{}
 
+	// How its next engine is made.
+	mode   Mode
+	paused bool
+	onDisk id.Revision
+	least  int // of held deletions
+
 	// Set while it runs.
 	engine *Engine
 	local  *local.DB
@@ -291,7 +297,11 @@ func (n *node) start() {
 	e := New(Options{
 		ID: n.c.folder, Root: n.root, Self: n.id, Machine: n.machine, Local: l, Chunks: s, Lane: lane,
 		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil },
+		Mode: n.mode, Paused: n.paused, OnDisk: n.onDisk,
 	})
+	if n.least != 0 {
+		e.least = n.least
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()
 	n.engine, n.local, n.chunks = e, l, s

@@ -81,6 +81,9 @@ func (k keeper) Rescue(ctx context.Context, kept materialize.Kept, h vfs.Handle)
 // as a conflict copy where the path has moved on.
 func (k keeper) Returned(ctx context.Context, kept materialize.Kept, h vfs.Handle) error {
 	e := k.e
+	if e.o.Mode == ModeReceive {
+		return e.returnAside(kept, h)
+	}
 	var entry meta.Entry
 	if h == nil {
 		entry = meta.Entry{Kind: meta.Symlink, Target: kept.Target}

@@ -40,6 +40,9 @@ func (e *Engine) movedFrom(f vfs.FS, p id.Path, st vfs.Stat) (from id.Path, row 
 // need no look. Each is a commit of its own, since what else changed below it
 // names the moved paths.
 func (e *Engine) takeDirMoves(f vfs.FS, all []*found) error {
+	if e.o.Mode == ModeReceive {
+		return nil
+	}
 	for _, fd := range all {
 		if fd.disk.Stat.Kind != vfs.Dir {
 			continue

@@ -2,10 +2,12 @@ package folder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,7 +126,46 @@ func (u *user) capture() {
 	}
 }
 
-func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
+// takes reports whether what the user does is committed: else it is later, or never.
+func (u *user) takes() bool { return !u.n.paused && u.n.mode != ModeReceive }
+
+// answers says what is to become of deletions that are held, or of changes that are
+// kept here.
+func (u *user) answers() string {
+	u.n.c.t.Helper()
+	if u.n.paused {
+		return "nothing"
+	}
+	what := "nothing was held"
+	within(u.n.c.t, "an answer", func(ctx context.Context) error {
+		var err error
+		if u.rng.IntN(2) == 0 {
+			_, err = u.n.engine.Allow(ctx, "user", false)
+			what = "allow"
+		} else if u.takes() {
+			_, err = u.n.engine.Revert(ctx, false)
+			what = "revert"
+		}
+		if errors.Is(err, ErrNothingHeld) {
+			err, what = nil, "nothing was held"
+		}
+		return err
+	})
+	return what
+}
+
+// switches lets the folder rest, or go one way or both, as the user says.
+func (u *user) switches() string {
+	if u.takes() {
+		u.capture()
+	}
+	u.n.mode = []Mode{ModeBoth, ModeBoth, ModeSend, ModeReceive}[u.rng.IntN(4)]
+	u.n.paused = u.rng.IntN(3) == 0
+	u.n.restart()
+	return fmt.Sprintf("mode %s paused %v", u.n.mode, u.n.paused)
+}
+
+func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	mode := rapid.SampledFrom([]string{"copy", "history"}).Draw(t, "conflicts")
 	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode}).start()
@@ -132,6 +173,10 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 	count, texts := 0, make(map[string]bool)
 	var users []*user
 	for _, n := range c.nodes[:writers] {
+		if modes {
+			n.least = 2
+			n.restart()
+		}
 		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, others: writers > 1, rules: rules})
 	}
 	steps := rapid.IntRange(5, 40).Draw(t, "steps")
@@ -140,11 +185,18 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 		switch k := rng.IntN(20); {
 		case k < 12:
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.act())
+		case k == 12 && modes:
+			t.Logf("%s: %s", filepath.Base(u.n.root), u.switches())
+		case k == 13 && modes:
+			t.Logf("%s: %s", filepath.Base(u.n.root), u.answers())
+		case k < 15 && !u.takes():
 		case k < 15:
 			u.capture()
 			t.Logf("%s: capture", filepath.Base(u.n.root))
 		case k == 15:
-			u.capture()
+			if u.takes() {
+				u.capture()
+			}
 			u.n.restart()
 			t.Logf("%s: restart", filepath.Base(u.n.root))
 		case k == 16:
@@ -159,7 +211,17 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 		}
 	}
 	for _, u := range users {
+		if u.n.paused || u.n.mode != "" {
+			u.n.paused = false
+			u.n.setMode("")
+		}
 		u.capture()
+		for modes && !strings.HasPrefix(u.answers(), "nothing") {
+		}
+	}
+	for _, u := range users {
+		u.n.least = 0
+		u.n.restart()
 	}
 	c.done()
 	for text := range texts {
@@ -171,15 +233,18 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules bool) {
 }
 
 // TestRandomEdits: whatever users do on one or several nodes, with deliveries,
-// partitions and restarts in between: all disks end equal, what was captured is in
+// partitions, restarts, pauses and other modes in between: all disks end equal, what was captured is in
 // history, a second run does nothing, and one writer alone makes no conflict.
 func TestRandomEdits(t *testing.T) {
 	t.Parallel()
 	for _, k := range []struct {
 		nodes, writers int
-		rules          bool
-	}{{2, 1, false}, {2, 2, false}, {3, 3, false}, {2, 1, true}, {3, 3, true}} {
-		t.Run(fmt.Sprintf("%d of %d write, ignore rules %v", k.writers, k.nodes, k.rules), func(t *testing.T) {
+		rules, modes   bool
+	}{
+		{2, 1, false, false}, {2, 2, false, false}, {3, 3, false, false}, {2, 1, true, false}, {3, 3, true, false},
+		{2, 1, false, true}, {2, 2, false, true}, {3, 3, false, true},
+	} {
+		t.Run(fmt.Sprintf("%d of %d write, ignore rules %v, modes %v", k.writers, k.nodes, k.rules, k.modes), func(t *testing.T) {
 			t.Parallel()
 			base := t.TempDir()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -187,7 +252,7 @@ func TestRandomEdits(t *testing.T) {
 				if err != nil {
 					rt.Fatalf("%v", err)
 				}
-				randomRun(rt, dir, k.nodes, k.writers, k.rules)
+				randomRun(rt, dir, k.nodes, k.writers, k.rules, k.modes)
 			})
 		})
 	}

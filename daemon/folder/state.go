@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 )
@@ -28,6 +29,7 @@ const (
 	StateWaitingForLog Phase = "waiting for the log"
 	StateScanning      Phase = "scanning"
 	StateRunning       Phase = "running"
+	StatePaused        Phase = "paused"
 	StateHalted        Phase = "halted"
 )
 
@@ -44,6 +46,8 @@ type postponed struct {
 	blocked string // set when time alone will not mend it
 	missing bool   // waits for another node
 	lacking bool   // blocked, and the disk must not count as being at the head
+	kept    bool   // blocked, and told of otherwise: the user's change stays here
+	skipped bool   // this node does not bring it: it only sends
 	size    int64
 	at      time.Time // when to look again; zero: at the next occasion
 	since   time.Time
@@ -55,9 +59,12 @@ type state struct {
 	mu       sync.Mutex
 	phase    Phase
 	err      error
+	ended    error // what ends those who wait for this engine: it is replaced
 	later    map[id.Path]postponed
 	blocked  map[id.Path]string    // local paths that cannot be read or are refused
 	again    map[id.Path]time.Time // when to look at one of them again
+	kept     map[id.Path]keptHere  // changes that a receiving node does not propose
+	held     *local.Held           // the deletions that are held
 	lineages map[id.Path]id.Sequence
 	coming   map[id.Path]bool // rule files of the head that were never on this disk
 	head     meta.Commit      // newest compared with the whole disk
@@ -78,6 +85,7 @@ func (s *state) init() {
 	s.later = make(map[id.Path]postponed)
 	s.blocked = make(map[id.Path]string)
 	s.again = make(map[id.Path]time.Time)
+	s.kept = make(map[id.Path]keptHere)
 	s.lineages = make(map[id.Path]id.Sequence)
 	s.coming = make(map[id.Path]bool)
 	s.changed = make(chan struct{})
@@ -107,6 +115,14 @@ func (s *state) halt(err error) {
 	defer s.mu.Unlock()
 	s.phase, s.err = StateHalted, err
 	s.bump()
+}
+
+// End ends those who wait for the engine, which is about to be replaced.
+func (e *Engine) End(why error) {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	e.st.ended = why
+	e.st.bump()
 }
 
 // block lists a local path. It is looked at again after a time: a failing disk, say,
@@ -162,6 +178,7 @@ func (s *state) settle(p id.Path) {
 	delete(s.later, p)
 	delete(s.blocked, p)
 	delete(s.again, p)
+	delete(s.kept, p)
 }
 
 // askPass makes what is blocked due now, and returns the number of the first pass
@@ -354,7 +371,7 @@ func (s *state) seen(head meta.Commit) bool {
 	defer s.mu.Unlock()
 	s.head = head
 	for _, d := range s.later {
-		if d.blocked == "" || d.lacking {
+		if d.blocked == "" && !d.skipped || d.lacking {
 			s.bump()
 			return false
 		}

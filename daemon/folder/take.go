@@ -77,6 +77,10 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 	if len(all) == 0 {
 		return nil
 	}
+	if err := e.checkBrake(ctx, f, all, e.watch.Status().Dirty-len(b.Paths)); err != nil {
+		return err
+	}
+	defer e.askRecount()
 	for len(all) > 0 {
 		n := commitLen(all)
 		if err := e.proposeAll(f, all[:n]); err != nil {
@@ -117,6 +121,10 @@ func (e *Engine) stillDirty(f vfs.FS, all []*found) ([]*found, error) {
 			return nil, err
 		}
 		if had && row.Stat.Same(fd.disk.Stat) {
+			e.st.unkeep(fd.path) // put back as it was
+			continue
+		}
+		if k, ok := e.st.keptAt(fd.path); ok && k.disk.Hashed && k.disk.Stat.Same(fd.disk.Stat) {
 			continue
 		}
 		if k := fd.disk.Stat.Kind; k == vfs.Dir || k == vfs.Symlink {
@@ -164,6 +172,8 @@ type proposal struct {
 	changes struct{ dirs, moves, deletes, puts []meta.Change }
 	handled map[id.Path]bool // deleted by a move or with a subtree
 	adopted bool
+	message string // for history
+	allowed bool   // deletions go though others are held
 }
 
 // list returns the changes in the order in which the state machine judges them:
@@ -177,6 +187,12 @@ func (p *proposal) list() []meta.Change {
 func (e *Engine) proposeAll(f vfs.FS, all []*found) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.proposeLocked(f, all, "")
+}
+
+// proposeLocked is proposeAll. A message, which history keeps, lets deletions go that
+// are held. mu is held.
+func (e *Engine) proposeLocked(f vfs.FS, all []*found, message string) error {
 	s, err := e.snap()
 	if err != nil {
 		return err
@@ -184,13 +200,16 @@ func (e *Engine) proposeAll(f vfs.FS, all []*found) error {
 	defer s.Close()
 	tx := e.o.Lane.Begin()
 	defer tx.Abort()
-	p := &proposal{tx: tx, rows: e.o.Local.NewBatch(), handled: make(map[id.Path]bool)}
+	p := &proposal{tx: tx, rows: e.o.Local.NewBatch(), handled: make(map[id.Path]bool), message: message, allowed: message != ""}
 	defer func() {
 		if p.rows != nil {
 			p.rows.Discard()
 		}
 	}()
 	for _, fd := range all { // moves first: they take paths off the deletions
+		if e.o.Mode == ModeReceive {
+			break
+		}
 		if err := e.proposeFileMove(s, f, p, fd); err != nil {
 			return err
 		}
@@ -220,8 +239,11 @@ func (e *Engine) send(p *proposal, all []*found) error {
 		e.lookAgain()
 		return rows.Commit(false)
 	}
+	if e.o.Mode == ModeReceive {
+		return fmt.Errorf("propose %d changes: this node only receives", len(changes)) // never: all keep to it
+	}
 	cmd := meta.CommitCmd{
-		Folder: e.o.ID, Origin: meta.OriginEdit, Changes: changes,
+		Folder: e.o.ID, Origin: meta.OriginEdit, Message: p.message, Changes: changes,
 		Acked: e.acked(p.tx.Sequence()), Seen: e.sure.Base(),
 	}
 	rows := p.rows
@@ -270,13 +292,19 @@ func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 			e.watch.Requeue(fd.path)
 			return nil
 		}
+		if e.brake.on && !p.allowed {
+			return e.goneWhileHeld(s, p, fd.path)
+		}
 		return e.proposeGone(s, f, p, fd.path)
 	}
 	c, err := e.decide(s, f, fd.path, fd.disk)
 	if err != nil {
 		return err
 	}
-	if now.Kind != vfs.Dir && c.had && c.row.Stat.Kind == vfs.Dir {
+	if e.o.Mode != ModeReceive && now.Kind != vfs.Dir && c.had && c.row.Stat.Kind == vfs.Dir {
+		if e.brake.on && !p.allowed {
+			return nil // it waits for what is held below it
+		}
 		// Something else took a directory's place: what was below it is gone.
 		stays, err := e.deleteBelow(s, p, fd.path)
 		if err != nil {
@@ -298,6 +326,11 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 	}
 	switch c.Action {
 	case reconcile.Propose:
+		if e.o.Mode == ModeReceive {
+			e.keepHere(fd.path, fd.disk, c)
+			return nil
+		}
+		e.st.hasten(fd.path)
 		ch := c.Change
 		if ch.Entry.Kind == meta.Dir && (!c.had || c.row.Entry.Kind != meta.Dir) {
 			p.changes.dirs = append(p.changes.dirs, ch)

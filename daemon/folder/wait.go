@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -78,6 +79,9 @@ func (e *Engine) Wait(ctx context.Context) (id.Revision, error) {
 
 // WaitFor returns when the revision, or a later one, is on the disk.
 func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
+	if err := e.Stopped(); err != nil {
+		return err
+	}
 	e.recheckBlocked()
 	pass := e.st.askPass() // what was blocked before may not be any more
 	e.lookAgain()
@@ -90,12 +94,18 @@ func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 	return e.until(ctx, func() (bool, error) {
 		e.st.mu.Lock()
 		defer e.st.mu.Unlock()
+		if h := e.st.held; h != nil {
+			return false, &HeldError{*h}
+		}
 		if e.st.head.Revision < want || e.st.passDone < pass {
 			return false, nil
 		}
 		blocked := slices.Clone(unreadable)
 		waiting := false
 		for p, d := range e.st.later {
+			if d.kept || d.skipped {
+				continue // told of below, or not this node's to have
+			}
 			if d.blocked != "" {
 				blocked = append(blocked, Blocked{Path: p, Reason: d.blocked})
 			} else {
@@ -104,6 +114,9 @@ func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 		}
 		for p, reason := range e.st.blocked {
 			blocked = append(blocked, Blocked{Path: p, Reason: reason})
+		}
+		for p, k := range e.st.kept {
+			blocked = append(blocked, Blocked{p, keptReason(k)})
 		}
 		if len(blocked) > 0 {
 			sortBlocked(blocked)
@@ -116,7 +129,7 @@ func (e *Engine) WaitFor(ctx context.Context, want id.Revision) error {
 // recheckBlocked forgets local paths that could not be read and are gone by now:
 // where nothing was recorded, nobody reports that nothing is there.
 func (e *Engine) recheckBlocked() {
-	paths := e.st.blockedPaths()
+	paths := append(e.st.blockedPaths(), e.st.keptFiles()...)
 	if len(paths) == 0 {
 		return
 	}
@@ -128,12 +141,18 @@ func (e *Engine) recheckBlocked() {
 	for _, p := range paths {
 		if st, err := lstat(f, p); err == nil && st.Kind == vfs.Absent {
 			e.st.unblock(p)
+			if _, had, err := e.o.Local.Get(e.o.ID, p); err == nil && !had {
+				e.st.unkeep(p)
+			}
 		}
 	}
 }
 
 // running waits until the engine works, or says why it does not.
 func (e *Engine) running(ctx context.Context) error {
+	if e.o.Paused {
+		return ErrPaused
+	}
 	return e.until(ctx, func() (bool, error) {
 		e.st.mu.Lock()
 		defer e.st.mu.Unlock()
@@ -159,10 +178,10 @@ func (e *Engine) until(ctx context.Context, done func() (bool, error)) error {
 func (e *Engine) untilOr(ctx context.Context, news <-chan struct{}, done func() (bool, error)) error {
 	for {
 		e.st.mu.Lock()
-		changed, halted := e.st.changed, e.st.err
+		changed, halted, ended := e.st.changed, e.st.err, e.st.ended
 		e.st.mu.Unlock()
-		if halted != nil {
-			return halted
+		if err := cmp.Or(halted, ended); err != nil {
+			return err
 		}
 		ok, err := done()
 		if ok || err != nil {
@@ -263,6 +282,14 @@ type Info struct {
 	Blocked          []Blocked
 	Waiting          []Blocked // what time or another node will mend
 	UnprotectedBytes int64
+	Mode             Mode
+	// Kept are changes on this disk that are not proposed, for the node only receives.
+	Kept []Blocked
+	// Held are deletions that wait for the user, nil if there are none.
+	Held *local.Held
+	// Left counts paths whose head is not brought over what is kept or held here;
+	// Skipped counts paths whose head is not brought, for the node only sends.
+	Left, Skipped int
 }
 
 // Progress returns the newest revision of this node's history, and the newest
@@ -282,10 +309,14 @@ func (e *Engine) Progress() (head meta.Commit, onDisk id.Revision, err error) {
 // not mend: blocked ones, with which a revision counts as on the disk, and others that
 // keep it from counting so.
 func (e *Engine) Lacking() (blocked, keeping int) {
+	if e.o.Paused {
+		return 0, 1
+	}
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
 	for _, d := range e.st.later {
 		switch {
+		case d.skipped:
 		case d.lacking:
 			keeping++
 		case d.blocked != "":
@@ -308,6 +339,16 @@ func (e *Engine) Info() (Info, error) {
 	unseen := e.watch.Blocked()
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
+	in.Mode = e.o.Mode
+	for _, p := range slices.Sorted(maps.Keys(e.st.kept)) {
+		in.Kept = append(in.Kept, Blocked{p, keptReason(e.st.kept[p])})
+	}
+	in.LocalChanges += len(in.Kept)
+	if e.st.held != nil {
+		h := *e.st.held
+		in.Held = &h
+		in.LocalChanges += h.Deletes
+	}
 	for _, b := range unseen {
 		if e.st.later[b.Path].blocked == "" { // else it is listed below, with what that means here
 			in.Blocked = append(in.Blocked, Blocked{b.Path, b.Reason})
@@ -322,6 +363,14 @@ func (e *Engine) Info() (Info, error) {
 	in.UnprotectedBytes = e.st.unprotected
 	for _, p := range slices.Sorted(maps.Keys(e.st.later)) {
 		d := e.st.later[p]
+		if d.skipped {
+			in.Skipped++
+			continue
+		}
+		if d.kept {
+			in.Left++
+			continue
+		}
 		if d.blocked != "" {
 			in.Blocked = append(in.Blocked, Blocked{p, d.blocked})
 		} else {
@@ -331,7 +380,7 @@ func (e *Engine) Info() (Info, error) {
 			in.PendingBytes += d.size
 		}
 	}
-	in.PendingFiles = max(in.PendingFiles, len(e.st.later))
+	in.PendingFiles = max(in.PendingFiles, len(e.st.later)-in.Skipped-in.Left)
 	for p, reason := range e.st.blocked {
 		in.Blocked = append(in.Blocked, Blocked{p, reason})
 	}

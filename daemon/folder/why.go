@@ -105,6 +105,9 @@ func (s *state) unsettled(add func(id.Path)) {
 	for q := range s.blocked {
 		add(q)
 	}
+	for q := range s.kept {
+		add(q)
+	}
 }
 
 // of returns why a path is postponed or blocked, if it is.
@@ -134,6 +137,7 @@ func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err
 		}
 	}
 	switch {
+	case e.staysHere(p, d, &x):
 	case d.blocked != "":
 		x.Step, x.Reason = Stuck, d.blocked
 	case blocked != "":
@@ -157,7 +161,7 @@ func (e *Engine) explainDisk(s *snap, p id.Path, x *Explanation) error {
 		return nil // the folder halts, which says more
 	}
 	defer f.Close()
-	disk := look(f, p)
+	disk := e.seenHere(f, p)
 	x.OnDisk = disk.Stat.Kind
 	if x.Step != "" || p == "" {
 		if x.Step == "" {

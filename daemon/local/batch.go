@@ -137,7 +137,7 @@ func (b *Batch) SetFolder(f Folder) {
 // DropFolder forgets a folder: its mapping and every record of its paths. The
 // queue stays, for what was proposed is under way.
 func (b *Batch) DropFolder(f id.Folder) {
-	for _, kind := range []byte{keyFolder, keyRow, keyInode, keyKept, keyPlace, keyBack} {
+	for _, kind := range []byte{keyFolder, keyRow, keyInode, keyKept, keyPlace, keyBack, keySettings, keyHeld} {
 		prefix := folderKey(kind, f)
 		b.b.DeleteRange(prefix, kv.PrefixEnd(prefix))
 	}

@@ -18,6 +18,9 @@ const (
 	keyQueue  = 'Q'
 	keyFolder = 'F'
 	keyMisc   = 'M'
+
+	keySettings = 'S'
+	keyHeld     = 'H'
 )
 
 func folderKey(kind byte, f id.Folder) []byte {

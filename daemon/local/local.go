@@ -213,6 +213,9 @@ type Folder struct {
 	Seen   id.Revision `json:"seen"`
 	Hash   id.Digest   `json:"hash"`
 	Behind bool        `json:"behind"`
+	// Moved: the user says that the root has moved here, and the records have not been
+	// made right for that yet.
+	Moved bool `json:"moved,omitempty"`
 }
 
 // Folders returns the mappings.

@@ -141,9 +141,13 @@ func (fs *folders) keep(ctx context.Context, r *running) {
 	}
 }
 
-// register makes the engine of a folder, which Run has to run.
-func (fs *folders) register(f id.Folder, root string) (*running, error) {
+// build makes the engine of a folder as this node's settings say.
+func (fs *folders) build(f id.Folder, root string) (*running, error) {
 	lane, err := fs.n.propose.Lane(f)
+	if err != nil {
+		return nil, err
+	}
+	set, err := fs.n.local.Settings(f)
 	if err != nil {
 		return nil, err
 	}
@@ -152,10 +156,19 @@ func (fs *folders) register(f id.Folder, root string) (*running, error) {
 	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
 		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Room: fs.n.home.room, ScanEvery: fs.n.set.ScanInterval, Log: fs.n.log,
+		Mode: folder.Mode(set.Mode), Paused: set.Paused, OnDisk: set.OnDisk,
 	}
-	r := &running{
+	return &running{
 		id: f, options: o, engine: folder.New(o), root: root,
 		cancel: func() { unwatch(); stop() }, ctx: ctx, done: make(chan struct{}),
+	}, nil
+}
+
+// register makes the engine of a folder, which Run has to run.
+func (fs *folders) register(f id.Folder, root string) (*running, error) {
+	r, err := fs.build(f, root)
+	if err != nil {
+		return nil, err
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -177,6 +190,11 @@ func (fs *folders) open(f id.Folder, root string) error {
 	if err != nil {
 		return err
 	}
+	return fs.run(r)
+}
+
+// run hands a registered folder to Run. change is held.
+func (fs *folders) run(r *running) error {
 	fs.n.peers.Kick() // the others learn that this node keeps it
 	select {
 	case fs.start <- r:
@@ -184,7 +202,7 @@ func (fs *folders) open(f id.Folder, root string) error {
 	case <-fs.ended:
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
-		delete(fs.live, f)
+		delete(fs.live, r.id)
 		r.cancel()
 		return errEnding
 	}

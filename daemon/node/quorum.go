@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
 )
 
 const (
@@ -77,6 +78,8 @@ func (s service) asked(what string, err error, later string) error {
 	switch {
 	case errors.Is(err, errNoQuorum):
 		hint = "nothing was done: run it again when `lockstep status` shows a quorum"
+	case errors.Is(err, folder.ErrPaused):
+		return control.Errorf(control.CodeFailed, "%s: %w", what, err).WithHint("`lockstep folder resume` lets it go on")
 	case !errors.Is(err, context.DeadlineExceeded):
 		return err
 	}

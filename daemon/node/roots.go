@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
@@ -21,11 +22,12 @@ const maxWalk = 1 << 20
 
 // claim checks that a directory can be a folder's root and keeps it for one add
 // until release is called: of two that are under way at once, on one directory or
-// one inside the other, the later is refused before it has changed anything.
-func (fs *folders) claim(ctx context.Context, root string) (release func(), err error) {
+// one inside the other, the later is refused before it has changed anything. own is
+// the folder that the root is to be of, if it is mapped: where that is now is no matter.
+func (fs *folders) claim(ctx context.Context, root string, own ...id.Folder) (release func(), err error) {
 	fs.change.Lock()
 	defer fs.change.Unlock()
-	if err := fs.checkMapped(root); err != nil {
+	if err := fs.checkMapped(root, own...); err != nil {
 		return nil, err
 	}
 	for other := range fs.claimed {
@@ -77,7 +79,7 @@ func (fs *folders) claimID(f id.Folder, name string) (release func(), err error)
 
 // checkMapped says why a directory cannot be a folder's root beside what this node
 // keeps, and what is marked above it; nil if it can. change is held.
-func (fs *folders) checkMapped(root string) error {
+func (fs *folders) checkMapped(root string, own ...id.Folder) error {
 	st, err := os.Stat(root)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s does not exist; make the directory first", root)
@@ -100,6 +102,9 @@ func (fs *folders) checkMapped(root string) error {
 		return err
 	}
 	for _, m := range maps {
+		if slices.Contains(own, m.ID) {
+			continue
+		}
 		in, around := inside(root, m.Root), inside(m.Root, root)
 		switch {
 		case in && around && root == m.Root:

@@ -116,6 +116,13 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	for _, b := range in.Blocked {
 		out.Blocked = append(out.Blocked, control.NewBlockedPath(string(b.Path), b.Reason))
 	}
+	out.Mode, out.NotBrought = string(in.Mode), in.Skipped
+	for _, b := range in.Kept {
+		out.Kept = append(out.Kept, control.NewBlockedPath(string(b.Path), b.Reason))
+	}
+	if in.Held != nil {
+		out.Held = []control.Held{{Reason: folder.HeldReason(*in.Held), Deletes: in.Held.Deletes, Since: in.Held.Since}}
+	}
 	w := s.n.peers.Traffic(f)
 	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
 	out.Nodes = s.progress(f, in.OnDisk)
@@ -141,14 +148,20 @@ func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNod
 }
 
 func state(in folder.Info, quorum bool) control.FolderState {
+	left := len(in.Kept) // local changes that time does not commit
+	if in.Held != nil {
+		left += in.Held.Deletes
+	}
 	switch {
+	case in.Phase == folder.StatePaused:
+		return control.StatePaused
 	case in.Phase == folder.StateHalted:
 		return control.StateHalted
 	case !quorum:
 		return control.StateOffline
 	case in.Phase != folder.StateRunning:
 		return control.StateScanning
-	case in.LocalChanges > 0 || in.PendingFiles > len(in.Blocked) || in.OnDisk < in.Head.Revision:
+	case in.LocalChanges > left || in.PendingFiles > len(in.Blocked) || in.OnDisk < in.Head.Revision:
 		return control.StateSyncing
 	}
 	return control.StateIdle

@@ -87,6 +87,14 @@ func (s service) Folders(ctx context.Context) ([]control.Folder, error) {
 			}
 			f.Path, f.Subscribed, f.State = in.Root, true, state(in, quorum)
 		}
+		set, err := s.settingsOf(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		f.Settings = make(map[string]string, len(set.Settings))
+		for _, k := range set.Settings {
+			f.Settings[k.Key] = k.Value
+		}
 		out = append(out, f)
 	}
 	slices.SortFunc(out, func(a, b control.Folder) int { return strings.Compare(a.Name, b.Name) })

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,11 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
 		defer cancel()
+	}
+	for f, e := range engines { // time mends none of these
+		if err := e.Stopped(); err != nil {
+			return res, s.waitError(f, e, err)
+		}
 	}
 	if _, err := s.freshen(ctx, r.Linearizable); err != nil {
 		return res, err
@@ -96,7 +102,7 @@ func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, n
 			case !heard || !there && blocked == 0:
 				next, behind = append(next, m), append(behind, name)
 			case blocked > 0:
-				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s %d of its paths cannot be brought to the disk", s.folderName(f), name, blocked).
+				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s %d of its paths cannot be brought to the disk, or it is paused there", s.folderName(f), name, blocked).
 					WithHint("`lockstep status` there lists them, each with the reason")
 			}
 		}
@@ -121,6 +127,9 @@ func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, n
 
 func (s service) waitError(f id.Folder, e *folder.Engine, err error) error {
 	name := s.folderName(f)
+	if stopped := stoppedError(name, err); stopped != nil {
+		return stopped
+	}
 	var blocked *folder.BlockedError
 	if errors.As(err, &blocked) {
 		var paths []control.BlockedPath
@@ -172,4 +181,22 @@ func reached(h peers.Heartbeat, f id.Folder, rev id.Revision) (ok bool, blocked 
 		}
 	}
 	return true, 0
+}
+
+// stoppedError is for a folder that waits for its user, nil for another error.
+func stoppedError(name string, err error) error {
+	what := fmt.Sprintf("wait for %q", name)
+	root := func(reason string) []control.BlockedPath {
+		return []control.BlockedPath{{Folder: name, Reason: reason}}
+	}
+	var held *folder.HeldError
+	switch {
+	case errors.Is(err, folder.ErrPaused):
+		return pausedError(what, name).WithPaths(root("paused"))
+	case errors.As(err, &held):
+		return control.Errorf(control.CodeFailed, "%s: %w", what, err).
+			WithHint("`lockstep folder allow %s` lets them go, `lockstep folder revert %s` puts the files back", name, name).
+			WithPaths(root("held: " + err.Error()))
+	}
+	return nil
 }

@@ -18,6 +18,11 @@ type Fake struct {
 	OnFolderAdd    func(control.FolderAddRequest) (control.FolderAddResult, error)
 	OnFolders      func() ([]control.Folder, error)
 	OnFolderRemove func(control.FolderRemoveRequest) (control.FolderRemoveResult, error)
+	OnFolderSet    func(control.FolderSetRequest) (control.FolderSettings, error)
+	OnFolderPause  func(control.FolderPauseRequest) (control.FolderPauseResult, error)
+	OnFolderMove   func(control.FolderMoveRequest) (control.FolderMoveResult, error)
+	OnFolderAllow  func(control.FolderAllowRequest) (control.FolderAllowResult, error)
+	OnFolderRevert func(control.FolderRevertRequest) (control.FolderRevertResult, error)
 	OnWait         func(context.Context, control.WaitRequest) (control.WaitResult, error)
 	OnLog          func(control.LogRequest, func(control.LogEntry) error) (control.Freshness, error)
 	OnCat          func(control.CatRequest, func(control.CatInfo) io.Writer) error
@@ -86,6 +91,46 @@ func (f *Fake) FolderRemove(_ context.Context, r control.FolderRemoveRequest) (c
 		return control.FolderRemoveResult{}, errUnset
 	}
 	return f.OnFolderRemove(r)
+}
+
+// FolderSet implements control.Service.
+func (f *Fake) FolderSet(_ context.Context, r control.FolderSetRequest) (control.FolderSettings, error) {
+	if f.OnFolderSet == nil {
+		return control.FolderSettings{}, errUnset
+	}
+	return f.OnFolderSet(r)
+}
+
+// FolderPause implements control.Service.
+func (f *Fake) FolderPause(_ context.Context, r control.FolderPauseRequest) (control.FolderPauseResult, error) {
+	if f.OnFolderPause == nil {
+		return control.FolderPauseResult{}, errUnset
+	}
+	return f.OnFolderPause(r)
+}
+
+// FolderMove implements control.Service.
+func (f *Fake) FolderMove(_ context.Context, r control.FolderMoveRequest) (control.FolderMoveResult, error) {
+	if f.OnFolderMove == nil {
+		return control.FolderMoveResult{}, errUnset
+	}
+	return f.OnFolderMove(r)
+}
+
+// FolderAllow implements control.Service.
+func (f *Fake) FolderAllow(_ context.Context, r control.FolderAllowRequest) (control.FolderAllowResult, error) {
+	if f.OnFolderAllow == nil {
+		return control.FolderAllowResult{}, errUnset
+	}
+	return f.OnFolderAllow(r)
+}
+
+// FolderRevert implements control.Service.
+func (f *Fake) FolderRevert(_ context.Context, r control.FolderRevertRequest) (control.FolderRevertResult, error) {
+	if f.OnFolderRevert == nil {
+		return control.FolderRevertResult{}, errUnset
+	}
+	return f.OnFolderRevert(r)
 }
 
 // Wait implements control.Service.

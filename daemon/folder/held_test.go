@@ -1,0 +1,307 @@
+package folder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// holds fails unless the node holds that many deletions.
+func (n *node) holds(want int) {
+	n.c.t.Helper()
+	within(n.c.t, fmt.Sprintf("%d held deletions", want), func(ctx context.Context) error {
+		_, err := n.engine.Wait(ctx)
+		var he *HeldError
+		if !errors.As(err, &he) {
+			return errors.Join(errors.New("nothing is held"), err)
+		}
+		if he.Held.Deletes != want || he.Held.Since.IsZero() {
+			return fmt.Errorf("held: %+v", he.Held)
+		}
+		return nil
+	})
+}
+
+// comes returns when the path on the node holds the text.
+func (n *node) comes(p, text string) {
+	n.c.t.Helper()
+	within(n.c.t, p, func(ctx context.Context) error {
+		for {
+			b, err := os.ReadFile(n.path(p))
+			if err == nil && string(b) == text {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%q, %v: %s", b, err, n.state())
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// many makes n files in ten directories on the node.
+func (n *node) many(count int) {
+	n.c.t.Helper()
+	for i := range count {
+		n.write(fmt.Sprintf("t/%d/f%d", i%10, i), fmt.Sprint("text ", i))
+	}
+}
+
+func (n *node) allow() (deletes int) {
+	n.c.t.Helper()
+	within(n.c.t, "allow", func(ctx context.Context) (err error) {
+		deletes, err = n.engine.Allow(ctx, "alice", false)
+		return err
+	})
+	return deletes
+}
+
+// TestMassDeletionIsHeld: nobody else loses a file, also over a restart, while other
+// changes go on; then the user lets it go, or takes it back.
+func TestMassDeletionIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"allow", "revert", "by hand"} {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/down %v", how, down), func(t *testing.T) {
+				t.Parallel()
+				c := startCluster(t, 2)
+				a, b := c.nodes[0], c.nodes[1]
+				a.many(120)
+				a.write("stays", "0")
+				a.write("t/3/theirs", "0")
+				c.settled()
+				if down {
+					b.end()
+				}
+				c.ok(os.Rename(b.path("t"), b.path("../away")))
+				if down {
+					b.start()
+				}
+				b.holds(121)
+				b.write("other", "b")
+				a.write("t/3/theirs", "a")
+				a.write("t/5/unseen", "a")
+				a.committed()
+				b.holds(121)
+				b.restart()
+				b.holds(121)
+				a.follows()
+				a.has("other", "b")
+				a.has("t/0/f0", "text 0")
+				b.comes("t/5/unseen", "a")
+				b.gone("t/0/f0")
+				if x, below, n, err := b.engine.Why("t/0/f0"); err != nil || x.Step != Stuck || n != 0 || len(below) != 0 {
+					t.Errorf("why: %+v, %d below, %v", x, n, err)
+				}
+				switch how {
+				case "allow":
+					if n := b.allow(); n != 121 {
+						t.Errorf("%d were allowed", n)
+					}
+					c.done()
+					a.gone("t/0")
+					a.has("t/3/theirs", "a")
+					a.has("t/5/unseen", "a")
+					a.has("stays", "0")
+					v := c.leader.View()
+					defer v.Close()
+					said := false
+					for r := c.head().Revision; r > 0; r-- {
+						cm, _, err := v.Commit(c.folder, r)
+						c.ok(err)
+						said = said || cm.Message == "121 held deletions, allowed by alice"
+					}
+					if !said {
+						t.Errorf("history does not say who allowed it\n%s", c.story())
+					}
+				case "revert":
+					within(t, "revert", func(ctx context.Context) error { _, err := b.engine.Revert(ctx, false); return err })
+					c.done()
+					b.has("t/0/f0", "text 0")
+					b.has("t/3/theirs", "a")
+				default:
+					for i := range 120 {
+						p := fmt.Sprintf("t/%d/f%d", i%10, i)
+						c.ok(os.MkdirAll(b.path("t/"+fmt.Sprint(i%10)), 0o755))
+						c.ok(os.Rename(b.path("../away/"+p[2:]), b.path(p)))
+					}
+					b.write("t/3/theirs", "0")
+					c.done()
+					a.has("t/0/f0", "text 0")
+				}
+				c.conflicts(0)
+				within(t, "a second answer", func(ctx context.Context) error {
+					if _, err := b.engine.Allow(ctx, "alice", false); !errors.Is(err, ErrNothingHeld) {
+						return errors.Join(errors.New("something is held"), err)
+					}
+					return nil
+				})
+			})
+		}
+	}
+}
+
+// TestSlowMassDeletion: a program that deletes for seconds is seen as one.
+func TestSlowMassDeletion(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.many(400)
+	c.settled()
+	for i := range 400 {
+		c.ok(os.Remove(b.path(fmt.Sprintf("t/%d/f%d", i%10, i))))
+		if i%20 == 0 {
+			time.Sleep(25 * time.Millisecond)
+		}
+	}
+	within(t, "held", func(ctx context.Context) error {
+		_, err := b.engine.Wait(ctx)
+		var he *HeldError
+		if !errors.As(err, &he) {
+			return errors.Join(errors.New("nothing is held"), err)
+		}
+		if he.Held.Deletes < 400-brakeLeast {
+			return fmt.Errorf("%d have gone through", 400-he.Held.Deletes)
+		}
+		return nil
+	})
+}
+
+// TestNoMassDeletion: what deletes much and is not held.
+func TestNoMassDeletion(t *testing.T) {
+	t.Parallel()
+	for _, k := range []struct {
+		name string
+		do   step
+		gone string
+	}{
+		{"half", func(n *node) {
+			for i := range 60 {
+				_ = os.Remove(n.path(fmt.Sprintf("t/%d/f%d", i%10, i)))
+			}
+		}, "t/0/f0"},
+		{"renamed", func(n *node) { n.rename("t", "u") }, "t"},
+		{"renamed, new below, edited", func(n *node) { n.rename("t", "u"); n.write("u/1/f1", "edited"); n.write("u/new", "x") }, "t"},
+		{"each renamed", func(n *node) {
+			for i := range 10 {
+				n.rename(fmt.Sprintf("t/%d", i), fmt.Sprintf("u%d", i))
+			}
+		}, "t/0"},
+	} {
+		for _, how := range []string{"at rest", "under way", "down"} {
+			t.Run(k.name+"/"+how, func(t *testing.T) {
+				t.Parallel()
+				c := startCluster(t, 2)
+				a, b := c.nodes[0], c.nodes[1]
+				a.many(120)
+				c.settled()
+				if how == "under way" { // a directory cannot be moved as one
+					b.set(true, false)
+					for i := range 10 {
+						b.write(fmt.Sprintf("t/%d/more", i), "x")
+					}
+					b.captured()
+				}
+				if how == "down" {
+					b.end()
+				}
+				k.do(b)
+				if how == "down" {
+					b.start()
+				}
+				c.done()
+				a.gone(k.gone)
+				c.conflicts(0)
+			})
+		}
+	}
+	t.Run("rollback", func(t *testing.T) {
+		t.Parallel()
+		c := startCluster(t, 2)
+		a, b := c.nodes[0], c.nodes[1]
+		a.write("f", "0")
+		c.settled()
+		to := c.head()
+		a.many(120)
+		c.settled()
+		within(t, "rollback", func(ctx context.Context) error {
+			_, err := b.engine.Submit(ctx, meta.RollbackCmd{Folder: c.folder, Target: to.Revision, TargetHash: to.Hash.Prefix()})
+			return err
+		})
+		c.done()
+		a.gone("t")
+	})
+}
+
+// TestHeldUnderAReplacedDirectory: a file takes the place of a directory of many.
+func TestHeldUnderAReplacedDirectory(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"allow", "revert"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			c := startCluster(t, 2)
+			a, b := c.nodes[0], c.nodes[1]
+			a.many(60)
+			c.settled()
+			b.remove("t")
+			b.write("t", "a file")
+			within(t, "held", func(ctx context.Context) error { // some may have gone before the rest were so many
+				_, err := b.engine.Wait(ctx)
+				var he *HeldError
+				if !errors.As(err, &he) {
+					return errors.Join(errors.New("nothing is held"), err)
+				}
+				return nil
+			})
+			a.has("t/9/f59", "text 59")
+			if how == "allow" {
+				b.allow()
+				c.done()
+				a.has("t", "a file")
+				c.conflicts(0)
+				return
+			}
+			within(t, "revert", func(ctx context.Context) error { _, err := b.engine.Revert(ctx, false); return err })
+			c.done()
+			b.has("t/9/f59", "text 59")
+			c.inHistory("a file")
+		})
+	}
+}
+
+// TestTreeMadeAgain: what is removed and made again, but for a few files, is not held
+// for long.
+func TestTreeMadeAgain(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	b.many(120)
+	c.settled()
+	b.remove("t")
+	b.captured()
+	b.many(117)
+	b.captured()
+	within(t, "the brake to let go", func(ctx context.Context) error {
+		for {
+			_, err := b.engine.Wait(ctx)
+			var he *HeldError
+			if !errors.As(err, &he) {
+				return err
+			}
+			if he.Held.Deletes > 3 { // a few may have gone before it was much
+				return fmt.Errorf("%d are held", he.Held.Deletes)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	c.done()
+	a.has("t/0/f0", "text 0")
+	a.gone("t/9/f119")
+	c.conflicts(0)
+}

@@ -1,0 +1,106 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/internal/id"
+)
+
+// restart ends a folder's engine, does what must not be done beside it, and runs a new
+// one as the mapping and the settings are by then. For the folder that is what a
+// restart of the daemon is: what was under way is found again, and the disk is compared
+// with the index by a full scan. The folder never seems not to be here meanwhile.
+// change is held.
+func (fs *folders) restart(f id.Folder, why error, do func() error) error {
+	fs.mu.Lock()
+	r := fs.live[f]
+	fs.mu.Unlock()
+	if r == nil {
+		return control.Errorf(control.CodeFailed, "the folder is not on this node any more")
+	}
+	fs.engine(f).End(why)
+	r.cancel()
+	select {
+	case <-r.done:
+	case <-fs.ended:
+		return errEnding
+	}
+	fs.engine(f).End(why) // that of a last try again
+	err := do()
+	m, ok, rerr := fs.n.local.Folder(f)
+	if rerr != nil || !ok {
+		return cmp.Or(err, rerr, errors.New("the folder is not mapped any more"))
+	}
+	next, rerr := fs.build(f, m.Root)
+	if rerr != nil {
+		return errors.Join(err, rerr)
+	}
+	fs.mu.Lock()
+	fs.live[f] = next
+	fs.mu.Unlock()
+	return errors.Join(err, fs.run(next))
+}
+
+// errSettings ends what waits for an engine that is restarted.
+var errSettings = errors.New("the folder's settings were changed meanwhile; run it again")
+
+// setOwn changes this node's settings of a folder, durably, and makes them hold. Who
+// waits for the folder is told why that ends.
+func (fs *folders) setOwn(f id.Folder, why error, change func(*local.Settings)) error {
+	fs.change.Lock()
+	defer fs.change.Unlock()
+	old, err := fs.n.local.Settings(f)
+	if err != nil {
+		return err
+	}
+	next := old
+	change(&next)
+	if next == old {
+		return nil
+	}
+	return fs.restart(f, why, func() error {
+		b := fs.n.local.NewBatch()
+		b.SetSettings(f, next)
+		return b.Commit(true)
+	})
+}
+
+// errRootMoved ends what waits for an engine whose root has moved.
+var errRootMoved = errors.New("the folder's root was moved meanwhile; run it again")
+
+// errNotMoved is for a directory that is not marked as the folder.
+var errNotMoved = errors.New("it is not marked as that")
+
+// move makes root the folder's place on this machine. The directory is there already,
+// with the marker; the engine makes its records right before it compares anything.
+func (fs *folders) move(ctx context.Context, f id.Folder, root string) error {
+	release, err := fs.claim(ctx, root, f)
+	if err != nil {
+		return err
+	}
+	defer release()
+	fs.change.Lock()
+	defer fs.change.Unlock()
+	if err := fs.checkMapped(root, f); err != nil {
+		return err
+	}
+	if err := folder.CheckRoot(root, f); err != nil {
+		return fmt.Errorf("%w: %w", errNotMoved, err)
+	}
+	return fs.restart(f, errRootMoved, func() error {
+		m, _, err := fs.n.local.Folder(f)
+		if err != nil {
+			return err
+		}
+		m.ID, m.Root, m.Moved = f, root, true
+		b := fs.n.local.NewBatch()
+		b.SetFolder(m)
+		return b.Commit(true)
+	})
+}
