@@ -26,15 +26,15 @@ func TestReadersShareAndResume(t *testing.T) {
 	beside := filepath.Join(filepath.Dir(a.Tree), "big")
 	must(t, writeRandom(beside, nil, size))
 	must(t, os.Rename(beside, at(a, "big")))
-	before := d.WireIn()
+	before, had := d.WireIn(), int64(0)
 	must(t, harness.Until(ctx, "half of the file on d", func() error {
-		if n := d.WireIn() - before; n < size/2 {
-			return fmt.Errorf("%d of %d bytes", n, size)
+		f, err := d.Folder(ctx, folderName)
+		if had = int64(f.WireBytesReceived); err == nil && had < size/2 {
+			err = fmt.Errorf("%d of %d bytes", had, size)
 		}
-		return nil
+		return err
 	}))
 	must(t, d.Kill())
-	had := d.WireIn() - before
 	if had > size*9/10 {
 		t.Fatalf("d had %d of %d bytes when it was killed: it was not half-way", had, size)
 	}
@@ -50,13 +50,18 @@ func TestReadersShareAndResume(t *testing.T) {
 	everywhere(t, ctx, c, a)
 	f, err := a.Folder(ctx, folderName)
 	must(t, err)
-	got := d.WireIn() - before
-	t.Logf("the writer sent %.2f times the file, the killed reader got %.3f times the file, %.3f before it was killed",
-		float64(f.WireBytesSent)/float64(size), float64(got)/float64(size), float64(had)/float64(size))
+	again, err := d.Folder(ctx, folderName)
+	must(t, err)
+	got, carried := had+int64(again.WireBytesReceived), d.WireIn()-before
+	part := func(n int64) float64 { return float64(n) / float64(size) }
+	t.Logf("of the file the writer sent %.2f, the killed reader got %.3f, %.3f before it was killed; %.3f was on its way to it",
+		part(int64(f.WireBytesSent)), part(got), part(had), part(carried))
 	if int64(f.WireBytesSent) > 2*size {
 		t.Errorf("the writer sent %d bytes of a file of %d to three readers", f.WireBytesSent, size)
 	}
-	if got > size+size/10 {
-		t.Errorf("the reader that was killed got %d bytes of a file of %d", got, size)
+	// What lies in the buffers of a killed process's connections is lost; the network
+	// has carried it all the same.
+	if got > size+size/10 || carried > size+size/4 {
+		t.Errorf("the reader that was killed got %d bytes of a file of %d, and %d were carried to it", got, size, carried)
 	}
 }
