@@ -20,10 +20,12 @@ import (
 
 const (
 	// windowBytes bounds the chunks asked for in one pull: enough to keep a link
-	// busy over several requests, small enough for bounded memory.
-	windowBytes = 8 << 20
+	// busy over several requests, and that nodes which get the same file at about
+	// the same time want much of the same at once and can share it. It is no
+	// memory: the puller bounds what has come and is not written yet.
+	windowBytes = 32 << 20
 	// windowObjects bounds their number, for files of a few bytes.
-	windowObjects = 512
+	windowObjects = 2048
 	// windows is how many pulls of one Fill run at once: one on the wire while the
 	// next is collected and the last is written.
 	windows = 3
@@ -39,18 +41,20 @@ type Puller interface {
 	Pull(ctx context.Context, folder id.Folder, prefer []id.Node, want []Want, got func(i int, data []byte) error) (missing []int, err error)
 }
 
-// Request asks for one file's bytes. To is empty and belongs to the filler until
-// Fill returns.
+// Request asks for one file's bytes. To belongs to the filler until Fill returns.
 type Request struct {
 	File chunks.File
 	To   File
-	// Old, if not nil, holds bytes of an earlier attempt at the same file: chunks
-	// that verify are copied from it.
-	Old io.ReaderAt
+	// Resume says that To holds bytes of an earlier attempt at the same file, of any
+	// quality: chunks that verify stay. Without it To is empty.
+	Resume bool
+	// Source, if not nil, lets other nodes have what is written already.
+	Source *Source
 }
 
-// File is what is written: a new, empty file.
+// File is what is written.
 type File interface {
+	io.ReaderAt
 	io.WriterAt
 	Truncate(size int64) error
 }
@@ -64,6 +68,8 @@ type Filler struct {
 	Prefer func() []id.Node
 	// Progress, if set, is told of the bytes written.
 	Progress func(bytes int64)
+	// Share, if set, is told what is being pulled.
+	Share *Share
 }
 
 // Fill writes the files. The result has an error for each request, nil where the
@@ -150,11 +156,7 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 		if err != nil {
 			return err
 		}
-		if p.Zero {
-			r.progress(p.Len)
-			continue
-		}
-		if req.Old != nil {
+		if req.Resume {
 			have, err := r.resumed(i, p)
 			if err != nil {
 				return err
@@ -162,6 +164,10 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 			if have {
 				continue
 			}
+		}
+		if p.Zero {
+			r.progress(p.Len)
+			continue
 		}
 		if p.Local {
 			done, err := r.local(ctx, i, p)
@@ -183,20 +189,23 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 	return nil
 }
 
-// resumed copies a chunk from an earlier attempt, if that has it.
+// resumed reports whether an earlier attempt has left a chunk where it belongs. What
+// must be zero is made so.
 func (r *run) resumed(i int, p chunks.Piece) (bool, error) {
 	if cap(r.buf) < p.Len {
 		r.buf = make([]byte, p.Len)
 	}
-	b := r.buf[:p.Len]
-	if _, err := r.reqs[i].Old.ReadAt(b, p.Offset); err != nil {
-		return false, nil // too short, or not readable: it is pulled
-	}
-	if chunks.Sum(chunks.Chunk, b) != p.ID {
+	b, req := r.buf[:p.Len], r.reqs[i]
+	if _, err := req.To.ReadAt(b, p.Offset); err != nil || chunks.Verify(chunks.Chunk, p.ID, b) != nil {
+		if p.Zero {
+			clear(b)
+			_, err := req.To.WriteAt(b, p.Offset)
+			return false, err
+		}
 		return false, nil
 	}
-	if _, err := r.reqs[i].To.WriteAt(b, p.Offset); err != nil {
-		return false, err
+	if !p.Zero {
+		req.Source.add(p.ID, p.Offset, p.Len)
 	}
 	r.progress(p.Len)
 	return true, nil
@@ -250,7 +259,9 @@ func (r *run) flush(ctx context.Context, g *errgroup.Group) {
 	if len(w.want) == 0 {
 		return
 	}
+	done := r.f.Share.expect(w.want)
 	g.Go(func() error {
+		defer done()
 		missing, err := r.f.Peers.Pull(ctx, r.f.Folder, r.prefer(), w.want, func(k int, data []byte) error {
 			for _, at := range w.dest[k] {
 				if r.failed(at.req) {
@@ -258,6 +269,8 @@ func (r *run) flush(ctx context.Context, g *errgroup.Group) {
 				}
 				if _, err := r.reqs[at.req].To.WriteAt(data, at.offset); err != nil {
 					r.fail(at.req, err)
+				} else {
+					r.reqs[at.req].Source.add(w.want[k].ID, at.offset, len(data))
 				}
 				r.progress(len(data))
 			}

@@ -70,9 +70,16 @@ type buffer struct {
 }
 
 func (f *buffer) Truncate(n int64) error {
-	f.b = append(f.b, make([]byte, n-int64(len(f.b)))...)
+	f.b = append(f.b[:min(n, int64(len(f.b)))], make([]byte, max(0, n-int64(len(f.b))))...)
 	return nil
 }
+
+func (f *buffer) ReadAt(p []byte, at int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return bytes.NewReader(f.b).ReadAt(p, at)
+}
+
 func (f *buffer) WriteAt(p []byte, at int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,7 +199,7 @@ func TestFillMissing(t *testing.T) {
 func TestFillResumes(t *testing.T) {
 	t.Parallel()
 	from := newStore(t)
-	c := random(1, 4<<20)
+	c := append(append(random(1, 2<<20), make([]byte, 1<<20)...), random(2, 1<<20)...)
 	file := ingest(t, from, c)
 	for _, k := range []struct {
 		name string
@@ -200,12 +207,13 @@ func TestFillResumes(t *testing.T) {
 		all  bool
 	}{
 		{"whole", c, true}, {"half", c[:2<<20], false}, {"damaged", func() []byte { d := bytes.Clone(c); d[2<<20] ^= 1; return d }(), false},
-		{"empty", nil, false}, {"zeros", make([]byte, len(c)), false},
+		{"empty", nil, false}, {"zeros", make([]byte, len(c)), false}, {"longer", append(bytes.Clone(c), 1), true},
+		{"no zeros", random(3, len(c)), false},
 	} {
 		r := &remote{s: from}
 		f := Filler{Store: newStore(t), Peers: r}
-		to := &buffer{}
-		if err := f.Fill(context.Background(), []Request{{File: file, To: to, Old: bytes.NewReader(k.old)}})[0]; err != nil || !bytes.Equal(to.b, c) {
+		to := &buffer{b: bytes.Clone(k.old)}
+		if err := f.Fill(context.Background(), []Request{{File: file, To: to, Resume: true}})[0]; err != nil || !bytes.Equal(to.b, c) {
 			t.Errorf("%s: wrong (%v)", k.name, err)
 		}
 		if (r.pulled == 0) != k.all {

@@ -44,6 +44,7 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 // stage stages items and moves them into place. Where there is no room for all, the
 // half of them is tried: one file that does not fit keeps no other from coming.
 func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) error {
+	defer e.unshare()
 	staged, err := e.exec.Stage(ctx, items)
 	if n := len(items) / 2; diskFull(err) && n > 0 {
 		if err := e.stage(ctx, s, items[:n]); err != nil {

@@ -37,6 +37,8 @@ type Options struct {
 	Chunks  *chunks.Store
 	Lane    *propose.Lane
 	Peers   fetch.Puller
+	// Share, if not nil, lets other nodes have what is on its way to the disk.
+	Share *fetch.Share
 	// Wake yields when another node came online or has news, so that missing
 	// chunks are asked for again.
 	Wake <-chan struct{}
@@ -102,6 +104,10 @@ type Engine struct {
 	least   int           // how many deletions are held at least; set by New
 	recount chan struct{} // asks for a count of what is held; capacity 1
 
+	// shared are the stages of the plan that is being brought. Its own lock, innermost.
+	sharedMu sync.Mutex
+	shared   []*fetch.Source
+
 	st state
 }
 
@@ -129,7 +135,7 @@ func New(o Options) *Engine {
 	if o.Paused {
 		e.st.phase, e.st.onDisk = StatePaused, o.OnDisk
 	}
-	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress}
+	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress, Share: o.Share}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
 	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Head: headOf{e}, ScanEvery: o.ScanEvery, Log: o.Log})
 	return e
@@ -307,7 +313,12 @@ func (e *Engine) lookAgain() {
 	}
 }
 
+// leftoverTime is how long after the start what an earlier run had staged is kept,
+// once nothing is missing: after a kill the log tells only by and by what it was for.
+const leftoverTime = 10 * time.Minute
+
 func (e *Engine) sweepLoop(ctx context.Context) error {
+	begun := time.Now()
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	for {
@@ -319,6 +330,11 @@ func (e *Engine) sweepLoop(ctx context.Context) error {
 		s, err := e.exec.Sweep(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, vfs.ErrMount) {
 			e.log.Warn("sweep of displaced files", "error", err)
+		}
+		if time.Since(begun) > leftoverTime && e.st.nothingAhead() {
+			if err := e.exec.DropLeftovers(); err != nil && ctx.Err() == nil {
+				e.log.Warn("remove what an earlier run had staged", "error", err)
+			}
 		}
 		next := 2 * time.Second
 		if s.Next.IsZero() {

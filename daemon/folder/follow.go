@@ -82,7 +82,7 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if paths, err = e.letGo(ctx, s, paths); err != nil {
 		return 0, err
 	}
-	if err := e.bringAll(ctx, s, paths, seen.Revision == 0); err != nil {
+	if err := e.bringAll(ctx, s, paths, seen.Revision); err != nil {
 		return 0, err
 	}
 	if err := e.stillComing(paths); err != nil {
@@ -170,15 +170,29 @@ func (e *Engine) compareWithHead(s *snap, set map[id.Path]struct{}) error {
 	})
 }
 
-// bringAll brings the paths page by page.
-func (e *Engine) bringAll(ctx context.Context, s *snap, paths []id.Path, first bool) error {
-	maxPaths, maxBytes := pagePaths, int64(pageBytes)
-	if first {
-		maxPaths, maxBytes = firstPagePaths, firstPageBytes
-	}
+// bringAll brings the paths, small ones first where that tears nothing apart.
+func (e *Engine) bringAll(ctx context.Context, s *snap, paths []id.Path, seen id.Revision) error {
 	defer e.st.setAhead(0, 0)
 	if err := e.measure(s, paths); err != nil {
 		return err
+	}
+	units, err := e.order(s, seen, paths)
+	if err != nil {
+		return err
+	}
+	for _, u := range units {
+		if err := e.bringPages(ctx, s, u.paths, seen == 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bringPages brings the paths page by page.
+func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first bool) error {
+	maxPaths, maxBytes := pagePaths, int64(pageBytes)
+	if first {
+		maxPaths, maxBytes = firstPagePaths, firstPageBytes
 	}
 	for len(paths) > 0 {
 		n, bytes := 0, int64(0)

@@ -128,17 +128,20 @@ func TestDuringFirstSync(t *testing.T) {
 			a, b := c.nodes[0], c.nodes[1]
 			a.start()
 			a.mkdir("d")
-			f, err := os.Create(a.path("d/a")) // a page of its own
-			c.ok(err)
-			c.ok(f.Truncate(firstPageBytes + 1<<20)) // whole chunks of zeros, which nobody pulls
-			c.ok(f.Close())
+			const size = 3 << 20                     // whole chunks of zeros, which nobody pulls; no large file, which would come last
+			for i := range firstPageBytes/size + 1 { // a page of their own
+				f, err := os.Create(a.path(fmt.Sprintf("d/a%03d", i)))
+				c.ok(err)
+				c.ok(f.Truncate(size))
+				c.ok(f.Close())
+			}
 			a.write("d/b", "bbb")
 			a.write("d/c", "ccc")
 			a.committed()
 			b.caught()
 			b.gate, b.gated = make(chan struct{}), make(chan struct{}, 1)
 			b.start()
-			<-b.gated // d and d/a are there, the rest is being pulled
+			<-b.gated // d and d/a… are there, the rest is being pulled
 			k.do(b)
 			b.captured()
 			close(b.gate)

@@ -25,15 +25,38 @@ type content struct{ e *Engine }
 func (c content) Fill(ctx context.Context, reqs []materialize.FillRequest) []error {
 	in := make([]fetch.Request, len(reqs))
 	for i, r := range reqs {
-		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Old: r.Old}
+		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Resume: r.Resume, Source: c.e.share(r.Stage)}
 	}
 	errs := c.e.fill.Fill(ctx, in)
 	for i, err := range errs {
+		if err != nil {
+			in[i].Source.Drop()
+		}
 		if err != nil && isMissing(err) {
 			errs[i] = fmt.Errorf("%w: %v", materialize.ErrMissing, err)
 		}
 	}
 	return errs
+}
+
+// share lets other nodes have the chunks of a stage while it is filled, and until it
+// is in its place.
+func (e *Engine) share(stage id.Path) *fetch.Source {
+	src := e.o.Share.Source(func() (chunks.LocationFile, error) { return e.OpenLocation(stage) })
+	e.sharedMu.Lock()
+	defer e.sharedMu.Unlock()
+	e.shared = append(e.shared, src)
+	return src
+}
+
+// unshare ends that: the stages are in their places, or gone.
+func (e *Engine) unshare() {
+	e.sharedMu.Lock()
+	defer e.sharedMu.Unlock()
+	for _, src := range e.shared {
+		src.Drop()
+	}
+	e.shared = nil
 }
 
 // known is the local index as the watcher asks for it: watcher.Known.

@@ -247,6 +247,13 @@ func (s *state) nothingLater() bool {
 	return len(s.later) == 0
 }
 
+// nothingAhead reports that nothing is being brought, nor waits to be.
+func (s *state) nothingAhead() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.later) == 0 && s.ahead.files == 0
+}
+
 // blockedWithin reports whether a local path within dir cannot be read.
 func (s *state) blockedWithin(dir id.Path) bool {
 	s.mu.Lock()

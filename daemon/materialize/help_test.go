@@ -343,6 +343,7 @@ func (w *world) clean() {
 	if out.Waiting != 0 {
 		w.t.Errorf("after the sweep: %+v", out)
 	}
+	w.must(w.x.DropLeftovers())
 	walk(w.t, w.user, reserved, func(p id.Path, _ vfs.Stat) {
 		if p != tmpDir && p != keptDir && !strings.HasPrefix(p.Base(), bigPrefix) {
 			w.t.Errorf("left over: %q", p)

@@ -13,7 +13,6 @@ package materialize
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -107,11 +106,12 @@ type Result struct {
 type FillRequest struct {
 	Path   id.Path // where the file will be, for logs and for choosing a source
 	Entry  meta.Entry
-	Handle vfs.Handle // an empty file
-	// Old, if not nil, holds bytes of an attempt that was cut short, of any part
-	// and any quality: chunks found in it (verified) need not be pulled. Copy them
-	// first, so that a further attempt finds them in Handle.
-	Old io.ReaderAt
+	Handle vfs.Handle // an empty file, but for Resume
+	// Resume says that Handle holds bytes of an attempt that was cut short, of any part
+	// and any quality: chunks found in it (verified) need not be pulled.
+	Resume bool
+	// Stage is where the file is until Commit, for who shares it with other nodes.
+	Stage id.Path
 }
 
 // ErrMissing is wrapped by Fill where nobody online has the content.
@@ -192,6 +192,10 @@ type Executor struct {
 	// incomplete, so that they are not hashed in vain; inUse those that a Staged
 	// owns. Both guarded by mu.
 	partial, inUse map[id.Path]bool
+	// found are the small stages that an earlier run has left, by content; nil: not
+	// looked at yet. Guarded by mu.
+	found map[id.Digest]leftover
+	clean bool // nothing is left of earlier runs; guarded by mu
 }
 
 // New returns an executor. Call Recover first.

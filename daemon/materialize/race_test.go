@@ -211,6 +211,9 @@ func (s *scenario) check(res map[id.Path]Result, wrote bool) {
 			s.t.Errorf("outside: %q was made", p)
 		}
 	}
+	if err := s.x.DropLeftovers(); err != nil {
+		s.t.Error(err)
+	}
 	walk(s.t, s.user, reserved, func(p id.Path, _ vfs.Stat) {
 		if p != tmpDir && p != keptDir {
 			s.t.Errorf("left over: %q", p)

@@ -16,7 +16,7 @@ import (
 // Recover finishes or undoes what a crash cut short, and takes up what is kept.
 // It must be called before the first scan, and after an error of Commit; after a
 // crash within it, again: each step looks at what is there and is idempotent.
-// Stages are removed, but for those of big files.
+// Stages are kept for the next Stage, which uses what is whole or can be gone on with.
 //
 // What it leaves is one of: the old version, the new version, or the user's own
 // file at each path. Which versions are there without being recorded is for
@@ -30,6 +30,7 @@ func (x *Executor) Recover(ctx context.Context) (err error) {
 	x.mu.Lock()
 	clear(x.kept)
 	clear(x.inUse)
+	x.found, x.clean = nil, false
 	x.mu.Unlock()
 	names, err := fsys.ReadDir(tmpDir)
 	if err != nil {
@@ -53,10 +54,14 @@ func (x *Executor) Recover(ctx context.Context) (err error) {
 	}
 	// Last, for the intents above tell which names below tmp are not stages.
 	for _, n := range names {
-		if !strings.HasPrefix(n, intentsPrefix) && !x.stillUseful(fsys, n) && ctx.Err() == nil {
-			if err := removeAll(fsys, tmpDir.Join(n)); err != nil {
-				return fmt.Errorf("recover: remove stages: %w", err)
-			}
+		if strings.HasPrefix(n, intentsPrefix) || x.stillUseful(fsys, n) || ctx.Err() != nil {
+			continue
+		}
+		if strings.HasPrefix(n, planPrefix) && setAside(fsys, n) == nil {
+			continue
+		}
+		if err := removeAll(fsys, tmpDir.Join(n)); err != nil {
+			return fmt.Errorf("recover: remove stages: %w", err)
 		}
 	}
 	return ctx.Err()
@@ -77,11 +82,11 @@ func (x *Executor) settle() error {
 	return x.opts.Settle(kept)
 }
 
-// bigAge is how long a big file's stage waits to be wanted again.
+// bigAge is how long a stage of an earlier run waits to be wanted again.
 const bigAge = 7 * 24 * time.Hour
 
 func (x *Executor) stillUseful(fsys vfs.FS, name string) bool {
-	if !strings.HasPrefix(name, bigPrefix) {
+	if !strings.HasPrefix(name, bigPrefix) && !strings.HasPrefix(name, leftPrefix) {
 		return false
 	}
 	st, err := fsys.Lstat(tmpDir.Join(name))

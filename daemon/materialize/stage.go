@@ -92,22 +92,40 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, fsys.Close()) }()
-	free, err := fsys.FreeBytes()
-	if err != nil {
-		return nil, fmt.Errorf("stage: %w", err)
+	if err := x.room(fsys, need); err != nil {
+		return nil, err
 	}
-	// On a small or nearly full disk a tenth of what is free is reserve enough: a
-	// directory or a small file must still get through.
-	keep := min(x.opts.Reserve, free/10)
-	if need > 0 && free < need+keep {
-		return nil, &NoSpaceError{Need: need, Free: free, Keep: keep}
-	}
+	x.lookForLeftovers(ctx, fsys)
 	s.dir = tmpDir + "/" + planPrefix + id.Path(randomName())
 	if err := x.stageAll(ctx, fsys, s); err != nil {
-		x.discard(fsys, s)
+		if ctx.Err() != nil {
+			x.release(s) // the next run finds what was staged
+		} else {
+			x.discard(fsys, s)
+		}
 		return nil, fmt.Errorf("stage: %w", err)
 	}
 	return s, nil
+}
+
+// room reports *NoSpaceError where need bytes do not fit, even without what earlier
+// runs have left.
+func (x *Executor) room(fsys vfs.FS, need uint64) error {
+	for last := false; ; last = true {
+		free, err := fsys.FreeBytes()
+		if err != nil {
+			return fmt.Errorf("stage: %w", err)
+		}
+		// On a small or nearly full disk a tenth of what is free is reserve enough: a
+		// directory or a small file must still get through.
+		keep := min(x.opts.Reserve, free/10)
+		if need == 0 || free >= need+keep {
+			return nil
+		}
+		if last || x.DropLeftovers() != nil {
+			return &NoSpaceError{Need: need, Free: free, Keep: keep}
+		}
+	}
 }
 
 // Discard removes what Stage wrote, where Commit will not be called.
@@ -306,7 +324,7 @@ func (x *Executor) fill(ctx context.Context, fsys vfs.FS, s *Staged, part []int,
 	}()
 	for _, i := range part {
 		it, st := &s.plan.items[i], &s.at[i]
-		h, old, full, err := x.openStage(fsys, st.path, it.Want)
+		h, resume, full, err := x.openStage(fsys, st.path, it.Want)
 		if err != nil {
 			if fatal(err) {
 				return err
@@ -322,12 +340,8 @@ func (x *Executor) fill(ctx context.Context, fsys vfs.FS, s *Staged, part []int,
 			}
 			continue
 		}
-		req := FillRequest{Path: it.Path, Entry: it.Want, Handle: h}
-		if old != nil {
-			req.Old = old
-			handles = append(handles, old)
-		}
-		reqs, of = append(reqs, req), append(of, i)
+		reqs = append(reqs, FillRequest{Path: it.Path, Entry: it.Want, Handle: h, Resume: resume, Stage: st.path})
+		of = append(of, i)
 	}
 	if len(reqs) == 0 {
 		return nil
@@ -349,45 +363,6 @@ func (x *Executor) fill(ctx context.Context, fsys vfs.FS, s *Staged, part []int,
 		}
 	}
 	return ctx.Err()
-}
-
-// openStage makes a stage. A big file's may be there from an earlier attempt: it
-// is hashed, unless this run knows that it is incomplete, and is either whole or
-// handed on as old.
-func (x *Executor) openStage(fsys vfs.FS, p id.Path, want meta.Entry) (h, old vfs.Handle, full bool, err error) {
-	h, err = fsys.Create(p, 0o600)
-	if err == nil || !errors.Is(err, fs.ErrExist) {
-		return h, nil, false, err
-	}
-	if old, err = fsys.Open(p); err != nil {
-		return nil, nil, false, err
-	}
-	st, err := old.Stat()
-	x.mu.Lock()
-	incomplete := x.partial[p]
-	x.mu.Unlock()
-	if err == nil && st.Size == want.Size && !incomplete {
-		if sum, herr := hashHandle(old); herr == nil && sum == want.Content {
-			return old, nil, true, nil
-		}
-	}
-	if err := fsys.Unlink(p); err != nil { // old stays readable as long as it is open
-		return nil, nil, false, errors.Join(err, old.Close())
-	}
-	if h, err = fsys.Create(p, 0o600); err != nil {
-		return nil, nil, false, errors.Join(err, old.Close())
-	}
-	return h, old, false, nil
-}
-
-func (x *Executor) notePartial(p id.Path, incomplete bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if incomplete {
-		x.partial[p] = true
-	} else {
-		delete(x.partial, p)
-	}
 }
 
 // finishFile sets what the content does not: after it the stage is the file that

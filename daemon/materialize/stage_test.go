@@ -81,8 +81,8 @@ type oldSeen struct {
 
 func (o *oldSeen) Fill(ctx context.Context, reqs []FillRequest) []error {
 	for _, r := range reqs {
-		if r.Old != nil {
-			o.old, _ = io.ReadAll(io.NewSectionReader(r.Old, 0, 1<<30))
+		if r.Resume {
+			o.old, _ = io.ReadAll(io.NewSectionReader(r.Handle, 0, 1<<30))
 		}
 	}
 	return o.store.Fill(ctx, reqs)

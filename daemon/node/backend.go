@@ -17,9 +17,41 @@ import (
 // backend answers other members: peers.Backend.
 type backend struct{ n *Node }
 
-// Object serves a chunk or a manifest node as it is stored.
+// Object serves a chunk or a manifest node as it is stored, or as it is in a file that
+// is still being filled.
 func (b backend) Object(ctx context.Context, k chunks.Kind, d id.Digest) ([]byte, bool, error) {
-	return b.n.chunks.Raw(ctx, d, k)
+	data, zstd, err := b.object(ctx, k, d)
+	if err == nil && !zstd && b.n.set.LimitUp > 0 {
+		// Packs hold what compresses well compressed, files do not.
+		if small, ok := chunks.Compress(data); ok {
+			return small, true, nil
+		}
+	}
+	return data, zstd, err
+}
+
+func (b backend) object(ctx context.Context, k chunks.Kind, d id.Digest) ([]byte, bool, error) {
+	if k == chunks.Chunk {
+		if data, err := b.n.share.Get(ctx, d); err == nil {
+			return data, false, nil
+		}
+	}
+	data, zstd, err := b.n.chunks.Raw(ctx, d, k)
+	if k == chunks.Chunk && errors.Is(err, chunks.ErrMissing) && b.n.share.Expects(d) {
+		err = fmt.Errorf("%w: %w", peers.ErrSoon, err)
+	}
+	return data, zstd, err
+}
+
+// Head is the newest revision of a folder that this node knows.
+func (b backend) Head(f id.Folder) id.Revision {
+	v := b.n.machine.View()
+	defer v.Close()
+	c, err := v.Head(f)
+	if err != nil {
+		return 0
+	}
+	return c.Revision
 }
 
 // Propose takes another member's proposal to the log, if this node leads.

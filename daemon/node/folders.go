@@ -155,7 +155,7 @@ func (fs *folders) build(f id.Folder, root string) (*running, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
-		Lane: lane, Peers: fs.n.peers, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Room: fs.n.home.room, ScanEvery: fs.n.set.ScanInterval, Log: fs.n.log,
+		Lane: lane, Peers: fs.n.peers, Share: fs.n.share, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Room: fs.n.home.room, ScanEvery: fs.n.set.ScanInterval, Log: fs.n.log,
 		Mode: folder.Mode(set.Mode), Paused: set.Paused, OnDisk: set.OnDisk,
 	}
 	return &running{

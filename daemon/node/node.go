@@ -15,6 +15,7 @@ import (
 	conf "github.com/lockstep-sync/lockstep/daemon/config"
 	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/events"
+	"github.com/lockstep-sync/lockstep/daemon/fetch"
 	"github.com/lockstep-sync/lockstep/daemon/join"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/peers"
@@ -42,6 +43,7 @@ type Node struct {
 	machine   *meta.Machine
 	local     *local.DB
 	chunks    *chunks.Store
+	share     *fetch.Share
 	members   *members
 	trans     *transport.Transport
 	raft      *raftnode.Node
@@ -77,7 +79,7 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	}
 	n := &Node{
 		home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1),
-		events: events.New(keptEvents), moves: make(chan moved, 16),
+		share: fetch.NewShare(), events: events.New(keptEvents), moves: make(chan moved, 16),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, o) }()
@@ -125,6 +127,7 @@ func (n *Node) run(ctx context.Context, o RunOptions) (err error) {
 	}
 	n.peers = peers.New(peers.Options{
 		Transport: n.trans, Backend: backend{n}, Members: n.members, Log: o.Log,
+		LimitUp: n.set.LimitUp, LimitDown: n.set.LimitDown,
 	})
 	committed, err := n.local.Committed()
 	if err != nil {

@@ -18,6 +18,12 @@ var (
 // fly makes one request of a pull and takes in what comes. It sets the result
 // fields of f but err.
 func (l *pull) fly(ctx context.Context, f *flight, to *link) error {
+	if down := l.p.down; down != nil {
+		if err := down.turns.Acquire(ctx, 1); err != nil {
+			return context.Cause(ctx)
+		}
+		defer down.turns.Release(1)
+	}
 	if err := to.streams.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
 	}
@@ -34,7 +40,11 @@ func (l *pull) fly(ctx context.Context, f *flight, to *link) error {
 	defer watchdog.Stop()
 
 	body := encodeWants(want)
-	resp, err := l.p.post(ctx, l.p.objects, to.node, objectsPath+"?folder="+l.folder.String(), bytes.NewReader(body))
+	now := time.Now().UnixNano()
+	f.begun.Store(now)
+	f.waiting.Store(now)
+	resp, err := l.p.post(ctx, l.p.objects, to.node, objectsPath+"?folder="+l.folder.String()+"&"+soonQuery, bytes.NewReader(body))
+	f.waiting.Store(0)
 	if err != nil {
 		return cause(ctx, err)
 	}
@@ -45,7 +55,7 @@ func (l *pull) fly(ctx context.Context, f *flight, to *link) error {
 	if resp.StatusCode != http.StatusOK {
 		return statusError(resp)
 	}
-	r := &watchedReader{r: resp.Body, watchdog: watchdog, patience: l.p.stallAfter, count: &l.meter.received}
+	r := &watchedReader{r: resp.Body, ctx: ctx, f: f, watchdog: watchdog, patience: l.p.stallAfter, count: &l.meter.received, down: l.p.down}
 	if err := l.receive(ctx, f, newFrameReader(r, want), r); err != nil {
 		return cause(ctx, err)
 	}
@@ -63,7 +73,14 @@ func (l *pull) receive(ctx context.Context, f *flight, frames *frameReader, r io
 			return err
 		}
 		i := f.index[h.index]
-		if h.state == frameMissing || h.state == frameFailed {
+		switch h.state {
+		case frameMissing:
+			f.missing = append(f.missing, i)
+			continue
+		case frameSoon:
+			f.soon = append(f.soon, i)
+			continue
+		case frameFailed:
 			f.tried = append(f.tried, i)
 			continue
 		}
@@ -75,7 +92,9 @@ func (l *pull) receive(ctx context.Context, f *flight, frames *frameReader, r io
 			l.p.log.Warn("another node sent a wrong object", "node", l.members[f.member].link.node, "err", wrong)
 			f.tried = append(f.tried, i)
 			f.lies++
+			continue
 		}
+		f.got++
 	}
 	// The stream's own end shows that nothing was added, and frees the connection
 	// for the next request.
@@ -133,19 +152,32 @@ func (l *pull) object(ctx context.Context, i int, h frame, r io.Reader) (wrong, 
 	return nil, nil
 }
 
-// watchedReader arms the watchdog only while it reads.
+// watchedReader arms the watchdog only while it reads, and keeps to the download
+// limit.
 type watchedReader struct {
 	r        io.Reader
+	ctx      context.Context
+	f        *flight
 	watchdog *time.Timer
 	patience time.Duration
 	count    interface{ Add(uint64) uint64 }
+	down     *throttle
 }
 
 func (w *watchedReader) Read(b []byte) (int, error) {
+	if w.down != nil {
+		b = b[:min(len(b), w.down.piece)]
+	}
 	w.watchdog.Reset(w.patience)
+	w.f.waiting.Store(time.Now().UnixNano())
 	n, err := w.r.Read(b)
 	w.watchdog.Stop()
+	w.f.waiting.Store(0)
 	w.count.Add(uint64(n))
+	w.f.bytes.Add(int64(n))
+	if werr := w.down.wait(w.ctx, n); werr != nil {
+		return n, werr
+	}
 	return n, err
 }
 

@@ -16,6 +16,7 @@ const (
 	// maxBackoff; a wrong object counts as wrongBackoff at once.
 	firstBackoff = 250 * time.Millisecond
 	maxBackoff   = 30 * time.Second
+	wrongBackoff = 30 * time.Second
 	// maxCandidates is what the bits of one pull's tried sets can name.
 	maxCandidates = 64
 )
@@ -26,6 +27,8 @@ type link struct {
 	node    id.Node
 	streams *semaphore.Weighted // requests for objects; its own lock
 	flying  atomic.Int32        // those in progress or waiting for a stream
+	rate    atomic.Int64        // bytes a second of one request, of late; 0: not known
+	tardy   atomic.Int64        // until then (Unix ns) no want is left to it
 
 	seen    time.Time // the last sign of life
 	asked   time.Time // the last heartbeat that it sent of itself
@@ -195,26 +198,46 @@ func (p *Peers) sync() []*link {
 	return all
 }
 
-// candidates returns whom a pull may ask: members that are online and not backed
-// off, those of prefer first.
-func (p *Peers) candidates(prefer []id.Node) []candidate {
+// candidates returns whom a pull for a folder may ask: members that are online and
+// not backed off. Those come first that prefer names or that have said that the head
+// is on their disk.
+func (p *Peers) candidates(folder id.Folder, prefer []id.Node) []candidate {
 	now := time.Now()
+	head := p.backend.Head(folder)
 	var out []candidate
 	p.mu.Lock()
 	for n, l := range p.links {
 		if !p.alive(l, now) || now.Before(l.until) {
 			continue
 		}
-		rank := 1
-		if slices.Contains(prefer, n) {
-			rank = 0
+		c := candidate{link: l, rank: 1}
+		at, syncs := l.last.folder(folder)
+		c.behind = syncs && at.Applied < head && (len(prefer) == 0 || n != prefer[0])
+		if slices.Contains(prefer, n) || syncs && head > 0 && at.Applied >= head {
+			c.rank = 0
 		}
-		out = append(out, candidate{link: l, rank: rank})
+		out = append(out, c)
 	}
 	p.mu.Unlock()
 	out = slices.DeleteFunc(out, func(c candidate) bool { return !p.transport.IsMember(c.link.node) })
 	slices.SortStableFunc(out, func(a, b candidate) int { return a.rank - b.rank })
 	return out[:min(len(out), maxCandidates)]
+}
+
+// folder is the state of one folder.
+func (h Heartbeat) folder(f id.Folder) (FolderState, bool) {
+	i := slices.IndexFunc(h.Folders, func(s FolderState) bool { return s.Folder == f })
+	if i < 0 {
+		return FolderState{}, false
+	}
+	return h.Folders[i], true
+}
+
+// lied backs a member off that has sent wrong bytes.
+func (p *Peers) lied(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.backOff(l, wrongBackoff)
 }
 
 // failed backs a member off. The watchers are told when that is over.
@@ -226,6 +249,11 @@ func (p *Peers) failed(l *link, err error) {
 	defer p.mu.Unlock()
 	wait := min(firstBackoff<<min(l.fails, 10), maxBackoff)
 	l.fails++
+	p.backOff(l, wait)
+}
+
+// backOff leaves a member alone for a time. mu is held.
+func (p *Peers) backOff(l *link, wait time.Duration) {
 	l.until = time.Now().Add(wait)
 	l.healthy.Store(false)
 	if l.retry != nil {

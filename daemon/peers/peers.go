@@ -7,6 +7,7 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -48,7 +49,8 @@ const (
 type Backend interface {
 	// Object returns a chunk or manifest node as it is stored: zstd says that data
 	// is compressed. An error that matches chunks.ErrMissing says that it is not
-	// here; any other, that it cannot be read now. data is not changed.
+	// here, and ErrSoon beside it that it will be; any other, that it cannot be read
+	// now. data is not changed.
 	Object(ctx context.Context, kind chunks.Kind, d id.Digest) (data []byte, zstd bool, err error)
 	// Propose is called with another node's proposal. If this node does not lead,
 	// the error matches ErrNotLeader and leader is who does, zero if not known.
@@ -58,7 +60,13 @@ type Backend interface {
 	Heartbeat(from id.Node, h Heartbeat) Heartbeat
 	// State returns this node's own heartbeat. Peers sets Node and Leaving.
 	State() Heartbeat
+	// Head returns the newest revision of a folder that this node knows.
+	Head(f id.Folder) id.Revision
 }
+
+// ErrSoon is matched by an error of Backend.Object where this node is getting the
+// object: who asked may rather ask again than get it elsewhere.
+var ErrSoon = errors.New("not here yet")
 
 // Members lists the cluster; the transport's Members answers for each.
 type Members interface {
@@ -73,6 +81,9 @@ type Options struct {
 	Backend   Backend
 	Members   Members
 	Log       *slog.Logger // nil discards
+	// LimitUp and LimitDown bound the objects that this node sends and receives, all
+	// members together, in bytes a second; 0 is no bound. Nothing else waits for them.
+	LimitUp, LimitDown int64
 
 	// For tests; zero means the usual.
 	HeartbeatEvery, StallAfter, HedgeAfter time.Duration
@@ -94,6 +105,7 @@ type Peers struct {
 	// none of them waits for another.
 	objects, proposals, beats *http.Transport
 	memory                    *semaphore.Weighted
+	up, down                  *throttle // nil: no limit
 
 	mu       sync.Mutex // guards all below
 	links    map[id.Node]*link
@@ -109,7 +121,8 @@ func New(o Options) *Peers {
 	p := &Peers{
 		transport: o.Transport, backend: o.Backend, list: o.Members, log: o.Log,
 		every: o.HeartbeatEvery, stallAfter: o.StallAfter, hedgeAfter: o.HedgeAfter, decode: o.Decode,
-		memory:   semaphore.NewWeighted(memoryInFlight),
+		memory: semaphore.NewWeighted(memoryInFlight),
+		up:     newUpload(o.LimitUp), down: newDownload(o.LimitDown),
 		links:    make(map[id.Node]*link),
 		serving:  make(map[id.Node]int),
 		traffic:  make(map[id.Folder]*counters),

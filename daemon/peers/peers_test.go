@@ -119,6 +119,11 @@ func (f *fake) Heartbeat(from id.Node, h Heartbeat) Heartbeat {
 	return f.state
 }
 
+func (f *fake) Head(folder id.Folder) id.Revision {
+	s, _ := f.State().folder(folder)
+	return s.Revision
+}
+
 func (f *fake) State() Heartbeat {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -45,9 +46,12 @@ func (p *Peers) Pull(ctx context.Context, folder id.Folder, prefer []id.Node, wa
 		p: p, folder: folder, want: want, got: got, cancel: cancel, meter: p.counters(folder),
 		state:   make([]atomic.Uint32, len(want)),
 		tried:   make([]uint64, len(want)),
-		members: p.candidates(prefer),
+		members: p.candidates(folder, prefer),
 		results: make(chan *flight),
+		begun:   time.Now(),
+		sharing: sharing{owner: make([]int8, len(want)), again: make([]time.Time, len(want)), asked: make([]uint8, len(want))},
 	}
+	l.assign()
 	l.meter.begin(want)
 	defer l.meter.end(want, l.state)
 	l.run(ctx)
@@ -88,6 +92,8 @@ type pull struct {
 	members []candidate
 	pending []int // wants to be asked for; may hold done ones
 	flights map[*flight]struct{}
+	begun   time.Time
+	sharing // see fellows.go
 }
 
 // candidate is a member as one pull sees it.
@@ -98,6 +104,14 @@ type candidate struct {
 	fail int
 	lies int
 	dead bool
+	slow bool // what it owed was taken from it: it comes last
+	// behind: it has not got the head either. If the pull is shared it is a fellow.
+	behind, fellow bool
+	gave           time.Time     // when an object last came from a fellow
+	given          int           // how many did
+	part           int           // how many wants were left to it
+	late           int           // how often some were taken back
+	pause          time.Duration // before it is asked again for what it had not
 }
 
 // flight is one request in progress, or its result.
@@ -107,9 +121,15 @@ type flight struct {
 	mine    []int // those that go back to pending if they did not come
 	started time.Time
 	stop    context.CancelCauseFunc
-	tried   []int // result: not there, or wrong bytes came
-	lies    int   // result: how many of them were wrong
-	err     error // result
+	// begun and waiting are Unix ns: when the request was sent, 0 before, and since when
+	// the other node's next bytes are waited for, 0 while they are not. bytes are those
+	// that came.
+	begun, waiting, bytes atomic.Int64
+	got                   int   // result: the objects that came
+	missing, soon         []int // result: not there, and not there yet
+	tried                 []int // result: there, but wrong bytes came or none
+	lies                  int   // result: how many of them were wrong
+	err                   error // result
 }
 
 func (l *pull) run(ctx context.Context) {
@@ -120,15 +140,22 @@ func (l *pull) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(l.p.hedgeAfter / 2)
 	defer tick.Stop()
+	wake := time.NewTimer(time.Hour)
+	defer wake.Stop()
 	done := ctx.Done()
 	for {
 		if ctx.Err() == nil {
+			l.takeBack(time.Now())
 			l.dispatch(ctx)
 		}
-		if len(l.flights) == 0 {
+		if len(l.flights) == 0 && (l.wake.IsZero() || ctx.Err() != nil) {
 			return
 		}
+		if !l.wake.IsZero() {
+			wake.Reset(time.Until(l.wake))
+		}
 		select {
+		case <-wake.C:
 		case f := <-l.results:
 			delete(l.flights, f)
 			l.land(f, ctx.Err() != nil)
@@ -189,26 +216,31 @@ func (l *pull) dispatch(ctx context.Context) {
 }
 
 // next picks the member for the first pending want that has one, and fills the
-// request with other wants that this member can be asked for.
+// request with other wants that this member is to be asked for.
 func (l *pull) next() *flight {
 	var f *flight
-	size := 0
+	size, limit := 0, 0
+	now := time.Now()
+	l.wake = time.Time{}
 	rest := l.pending[:0]
 	for _, i := range l.pending {
 		if l.state[i].Load() != wantOpen {
 			continue
 		}
 		if f == nil {
-			if m := l.pick(i); m >= 0 {
-				f = &flight{member: m, started: time.Now()}
+			if m := l.pick(i, now, -1); m >= 0 {
+				f, limit = &flight{member: m, started: now}, l.members[m].link.batch()
 			}
 		}
-		if f != nil && l.tried[i]&(1<<f.member) == 0 && len(f.index) < batchObjects && (size == 0 || size+l.want[i].need() <= batchBytes) {
+		if f != nil && len(f.index) < batchObjects && (size == 0 || size+l.want[i].need() <= limit) && l.tier(i, f.member, now) >= 0 {
 			f.index = append(f.index, i)
 			size += l.want[i].need()
 			continue
 		}
 		rest = append(rest, i)
+		if l.again[i].After(now) && (l.wake.IsZero() || l.again[i].Before(l.wake)) {
+			l.wake = l.again[i]
+		}
 	}
 	l.pending = rest
 	return f
@@ -219,19 +251,33 @@ func (l *pull) land(f *flight, ended bool) {
 	c := &l.members[f.member]
 	c.busy--
 	for _, i := range f.tried {
-		l.tried[i] |= 1 << f.member
+		l.giveUp(i, f.member)
 	}
-	if c.lies += f.lies; c.lies > maxLies {
-		c.dead = true
+	if c.fellow {
+		l.landFellow(f, time.Now())
+	} else {
+		for _, i := range append(f.missing, f.soon...) {
+			l.tried[i] |= 1 << f.member
+		}
+	}
+	if c.lies += f.lies; f.lies > 0 {
+		l.p.lied(c.link)
+		c.dead = c.dead || c.lies > maxLies
+	}
+	if since := f.begun.Load(); since > 0 {
+		c.link.observe(f.bytes.Load(), time.Since(time.Unix(0, since)))
 	}
 	switch {
 	case ended: // an error then says nothing about the member
 	case f.err == nil:
 		c.fail = 0
-		l.p.succeeded(c.link)
+		if f.lies == 0 {
+			l.p.succeeded(c.link)
+		}
+	case errors.Is(f.err, errOvertaken): // nor then
 	default:
 		l.p.log.Debug("pull failed", "node", c.link.node, "err", f.err)
-		if c.fail++; c.fail >= maxFails {
+		if c.fail++; c.fail >= maxFails || c.fellow {
 			c.dead = true
 		}
 		l.p.failed(c.link, f.err)
@@ -243,45 +289,103 @@ func (l *pull) land(f *flight, ended bool) {
 	}
 }
 
-// hedge asks others for what a slow member owes, once nothing else is left to ask
-// for. Whoever is first wins.
+// giveUp notes that member m need not be asked for want i again.
+func (l *pull) giveUp(i, m int) {
+	l.tried[i] |= 1 << m
+	if int(l.owner[i]) == m {
+		l.owner[i] = nobody
+	}
+}
+
+// hedge takes from slow members what they owe, once nothing else is left to ask for,
+// and asks others for it. Whoever is first wins.
 func (l *pull) hedge() {
+	now := time.Now()
 	for _, i := range l.pending {
-		if l.state[i].Load() == wantOpen && l.pick(i) >= 0 {
+		if l.state[i].Load() == wantOpen && l.pick(i, now, -1) >= 0 {
 			return
 		}
 	}
 	for f := range l.flights {
-		if time.Since(f.started) < l.p.hedgeAfter {
+		if !l.overdue(f, now) {
 			continue
 		}
-		keep := f.mine[:0]
+		c := &l.members[f.member]
+		var keep, moved []int
 		for _, i := range f.mine {
-			was := l.tried[i]
-			l.tried[i] |= 1 << f.member
-			if l.state[i].Load() == wantOpen && l.pick(i) >= 0 {
-				l.pending = append(l.pending, i)
+			if l.state[i].Load() == wantDone {
 				continue
 			}
-			l.tried[i] = was
-			keep = append(keep, i)
+			if int(l.owner[i]) == f.member {
+				l.owner[i] = nobody
+			}
+			if m := l.pick(i, now, f.member); m >= 0 && !l.members[m].slow {
+				moved = append(moved, i)
+			} else {
+				keep = append(keep, i)
+			}
 		}
+		if len(moved) == 0 {
+			continue
+		}
+		c.slow = true
 		f.mine = keep
+		l.pending = append(l.pending, moved...)
+		if len(keep) == 0 {
+			f.stop(errOvertaken)
+		}
 	}
 }
 
-// pick returns the member to ask for want i: the best rank, then the one with the
-// fewest requests in progress, of all pulls; -1 if none is free.
-func (l *pull) pick(i int) int {
-	best, bestRank, bestLoad := -1, 0, int32(0)
+// overdue reports whether a request has stalled, or takes so long for what it still
+// owes that somebody who has nothing to do would be faster.
+func (l *pull) overdue(f *flight, now time.Time) bool {
+	patience := l.p.hedgeAfter
+	if since := f.waiting.Load(); since > 0 && now.Sub(time.Unix(0, since)) >= patience {
+		return true
+	}
+	if l.p.down != nil {
+		return false // it may be for our own limit
+	}
+	begun := f.begun.Load()
+	if begun == 0 {
+		return now.Sub(f.started) >= patience
+	}
+	took := now.Sub(time.Unix(0, begun))
+	if took < patience {
+		return false
+	}
+	left, rate := 0, float64(f.bytes.Load())/took.Seconds()
+	for _, i := range f.mine {
+		if l.state[i].Load() == wantOpen {
+			left += l.want[i].need()
+		}
+	}
+	if float64(left) <= rate*patience.Seconds() {
+		return false
+	}
 	for m := range l.members {
 		c := &l.members[m]
-		if c.dead || l.tried[i]&(1<<m) != 0 || c.busy >= streamsPerMember {
+		if r := c.link.rate.Load(); m != f.member && !c.dead && !c.slow && !c.fellow && c.link.flying.Load() == 0 && (r == 0 || float64(r) > 2*rate) {
+			return true
+		}
+	}
+	return false
+}
+
+// pick returns the member to ask for want i: the best tier, then the one with the
+// fewest requests in progress, of all pulls; -1 if there is none now. except is left
+// out.
+func (l *pull) pick(i int, now time.Time, except int) int {
+	best, bestTier, bestLoad := -1, 0, int32(0)
+	for m := range l.members {
+		t := l.tier(i, m, now)
+		if t < 0 || m == except {
 			continue
 		}
-		load := c.link.flying.Load()
-		if best < 0 || c.rank < bestRank || c.rank == bestRank && load < bestLoad {
-			best, bestRank, bestLoad = m, c.rank, load
+		load := l.members[m].link.flying.Load()
+		if best < 0 || t < bestTier || t == bestTier && load < bestLoad {
+			best, bestTier, bestLoad = m, t, load
 		}
 	}
 	return best

@@ -275,7 +275,7 @@ func TestPullEndsWithItsContext(t *testing.T) {
 	if d := time.Since(started); d > stallAfter/2 {
 		t.Errorf("took %v", d)
 	}
-	if len(a.candidates(nil)) == 0 {
+	if len(a.candidates(id.Folder{}, nil)) == 0 {
 		t.Error("a cancelled pull has backed the member off")
 	}
 }
@@ -296,7 +296,7 @@ func TestPullEndsWithAnErrorOfGot(t *testing.T) {
 	if !errors.Is(err, full) {
 		t.Errorf("err %v", err)
 	}
-	if len(a.candidates(nil)) == 0 {
+	if len(a.candidates(id.Folder{}, nil)) == 0 {
 		t.Error("an error of ours has backed the member off")
 	}
 }
@@ -314,14 +314,14 @@ func TestBackoff(t *testing.T) {
 	if missing, err := a.Pull(t.Context(), id.Folder{}, nil, want, g.got); err != nil || len(missing) != 1 {
 		t.Fatal(missing, err)
 	}
-	if len(a.candidates(nil)) != 0 {
+	if len(a.candidates(id.Folder{}, nil)) != 0 {
 		t.Error("not backed off")
 	}
 	b.back.onObject(func(_ context.Context, d id.Digest) ([]byte, bool, error) { return good[d], false, nil })
 	ch, cancel := a.Watch()
 	defer cancel()
 	deadline := time.After(testWait)
-	for len(a.candidates(nil)) == 0 {
+	for len(a.candidates(id.Folder{}, nil)) == 0 {
 		select {
 		case <-ch:
 		case <-deadline:

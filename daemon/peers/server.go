@@ -21,9 +21,11 @@ const (
 	// servingPerMember bounds the requests of one member in progress. Ours make at
 	// most 4 + 4 + 1 at a time, and may repeat some of them on new connections.
 	servingPerMember = 32
-	// slowest is how long a member may take to send a request, or to take the next
-	// part of an answer.
+	// slowest is how long a member may take to send a request.
 	slowest = 30 * time.Second
+	// slowestTaker is how long it may take for the next 64 KiB of an answer: at 1 KiB
+	// a second its system makes room for as much once a minute.
+	slowestTaker = 2 * time.Minute
 	// frameBuffer is what an answer collects before it is encrypted and sent.
 	frameBuffer = 128 << 10
 )
@@ -206,16 +208,15 @@ func (p *Peers) serveObjects(w http.ResponseWriter, r *http.Request) {
 	c.sent.Add(requestOverhead)
 
 	out := writers.Get().(*bufio.Writer)
-	out.Reset(w)
 	defer func() { out.Reset(nil); writers.Put(out) }()
-	control := http.NewResponseController(w)
+	a := &answer{p: p, ctx: r.Context(), out: out, c: c, soon: r.URL.Query().Has(soonQuery), paced: paced{w, p.up, r.Context()}}
+	out.Reset(a.paced)
 	for i := range want {
 		// A member that is removed in mid-answer gets no more.
 		if r.Context().Err() != nil || !p.transport.IsMember(caller(r)) {
 			panic(http.ErrAbortHandler)
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(slowest))
-		if err := p.sendObject(r.Context(), out, c, i, want[i]); err != nil {
+		if err := a.next(i, want[i]); err != nil {
 			panic(http.ErrAbortHandler) // the other side sees a cut stream, not an end
 		}
 	}
@@ -224,12 +225,52 @@ func (p *Peers) serveObjects(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sendObject writes one frame.
-func (p *Peers) sendObject(ctx context.Context, out *bufio.Writer, c *counters, index int, w Want) error {
+// answer is one answer to a request for objects.
+type answer struct {
+	p     *Peers
+	ctx   context.Context
+	out   *bufio.Writer // to paced
+	c     *counters
+	soon  bool // the other side knows frameSoon and frameWait
+	paced paced
+}
+
+// next sends an object. Under a limit few answers send at a time, in turns, so that
+// no one of them is silent for long; who waits for its turn hears so.
+func (a *answer) next(i int, w Want) error {
+	up := a.p.up
+	if up == nil {
+		return a.send(i, w)
+	}
+	for !up.turn(a.ctx) {
+		if err := a.ctx.Err(); err != nil {
+			return err
+		}
+		if a.soon {
+			if _, err := a.out.Write(frame{state: frameWait}.append(nil)); err != nil {
+				return err
+			}
+		}
+		if err := a.out.Flush(); err != nil {
+			return err
+		}
+	}
+	defer up.turns.Release(1)
+	if err := a.send(i, w); err != nil {
+		return err
+	}
+	return a.out.Flush()
+}
+
+// send writes one frame.
+func (a *answer) send(index int, w Want) error {
+	p, ctx, out, c := a.p, a.ctx, a.out, a.c
 	data, zstd, err := p.backend.Object(ctx, w.Kind, w.ID)
 	f := frame{state: frameRaw, index: index, size: len(data)}
 	switch {
-	case errors.Is(err, chunks.ErrMissing):
+	case errors.Is(err, ErrSoon) && a.soon:
+		f.state, data = frameSoon, nil
+	case errors.Is(err, chunks.ErrMissing), errors.Is(err, ErrSoon):
 		f.state, data = frameMissing, nil
 	case err != nil || len(data) == 0 || len(data) > MaxObject:
 		if ctx.Err() != nil {

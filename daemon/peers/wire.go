@@ -27,7 +27,13 @@ const (
 	frameRaw     byte = 1
 	frameZstd    byte = 2
 	frameFailed  byte = 3 // here, but it cannot be read now; no bytes
+	// These only go to who asks with soonQuery.
+	frameSoon byte = 4 // not here yet, but this node is getting it; no bytes
+	frameWait byte = 5 // of no object, index and length 0: the next one takes time
 )
+
+// soonQuery is the query of a request whose sender knows frameSoon and frameWait.
+const soonQuery = "soon"
 
 // errFrame is matched when another node's request or answer breaks the protocol.
 var errFrame = errors.New("broken object stream")
@@ -113,21 +119,24 @@ func (f *frameReader) next() (frame, error) {
 	if f.left == 0 {
 		return frame{}, io.EOF
 	}
-	var b [frameHead]byte
-	if _, err := io.ReadFull(f.r, b[:]); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+	h := frame{state: frameWait}
+	for h == (frame{state: frameWait}) {
+		var b [frameHead]byte
+		if _, err := io.ReadFull(f.r, b[:]); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return frame{}, err
 		}
-		return frame{}, err
+		h = frame{state: b[0], index: int(binary.BigEndian.Uint16(b[1:])), size: int(binary.BigEndian.Uint32(b[3:]))}
 	}
-	h := frame{state: b[0], index: int(binary.BigEndian.Uint16(b[1:])), size: int(binary.BigEndian.Uint32(b[3:]))}
 	if h.index >= len(f.want) || f.seen[h.index] {
 		return frame{}, fmt.Errorf("%w: object %d of %d", errFrame, h.index, len(f.want))
 	}
 	w := f.want[h.index]
 	ok := false
 	switch h.state {
-	case frameMissing, frameFailed:
+	case frameMissing, frameFailed, frameSoon:
 		ok = h.size == 0
 	case frameRaw:
 		ok = h.size > 0 && h.size <= w.need() && (w.Len == 0 || h.size == w.Len)

@@ -77,7 +77,12 @@ func (m *Mem) ReadDir(p id.Path) (names []string, err error) {
 }
 
 // Open implements FS.
-func (m *Mem) Open(p id.Path) (h Handle, err error) {
+func (m *Mem) Open(p id.Path) (Handle, error) { return m.open(p, false) }
+
+// Reopen implements FS.
+func (m *Mem) Reopen(p id.Path) (Handle, error) { return m.open(p, true) }
+
+func (m *Mem) open(p id.Path, write bool) (h Handle, err error) {
 	err = m.run(Call{Op: OpOpen, Path: p}, func() error {
 		pl, err := m.there(p)
 		if err != nil {
@@ -90,10 +95,14 @@ func (m *Mem) Open(p id.Path) (h Handle, err error) {
 		default:
 			return joined(ErrNotSupported, errors.New("is a "+pl.node.kind.String()))
 		}
-		if err := m.may(pl.node, 4); err != nil {
+		access := uint32(4)
+		if write {
+			access |= 2
+		}
+		if err := m.may(pl.node, access); err != nil {
 			return err
 		}
-		h = m.newHandle(pl.node, p, false)
+		h = m.newHandle(pl.node, p, write)
 		return nil
 	})
 	return h, err

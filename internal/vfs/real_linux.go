@@ -121,13 +121,17 @@ func (r *realFS) ReadDir(p id.Path) ([]string, error) {
 	return names, nil
 }
 
-func (r *realFS) Open(p id.Path) (Handle, error) {
+func (r *realFS) Open(p id.Path) (Handle, error) { return r.open(p, unix.O_RDONLY) }
+
+func (r *realFS) Reopen(p id.Path) (Handle, error) { return r.open(p, unix.O_RDWR) }
+
+func (r *realFS) open(p id.Path, access uint64) (Handle, error) {
 	if err := r.begin("open", p, false); err != nil {
 		return nil, err
 	}
 	defer r.end()
 	// O_NONBLOCK: neither a FIFO nor another program's write lease may hold us.
-	fd, err := r.openNoAtime(p, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := r.openNoAtime(p, access|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	switch err {
 	case nil:
 	case unix.EAGAIN: // another program holds a write lease

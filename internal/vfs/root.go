@@ -175,7 +175,11 @@ func (r *rootFS) openDir(p id.Path) (*os.File, error) {
 	return dir.Open(".")
 }
 
-func (r *rootFS) Open(p id.Path) (Handle, error) {
+func (r *rootFS) Open(p id.Path) (Handle, error) { return r.open(p, os.O_RDONLY) }
+
+func (r *rootFS) Reopen(p id.Path) (Handle, error) { return r.open(p, os.O_RDWR) }
+
+func (r *rootFS) open(p id.Path, access int) (Handle, error) {
 	var h Handle
 	err := r.in("open", p, func(dir *os.Root, name string) error {
 		fi, err := dir.Lstat(name)
@@ -188,7 +192,7 @@ func (r *rootFS) Open(p id.Path) (Handle, error) {
 		case k != File:
 			return errors.Join(ErrNotSupported, errors.New("is a "+k.String()))
 		}
-		f, err := dir.OpenFile(name, os.O_RDONLY|openFlags, 0)
+		f, err := dir.OpenFile(name, access|openFlags, 0)
 		if err != nil {
 			return err
 		}

@@ -114,6 +114,9 @@ type FS interface {
 	Open(p id.Path) (Handle, error)
 	// Create makes a file that must not exist (O_EXCL), opened for reading and writing.
 	Create(p id.Path, mode uint32) (Handle, error)
+	// Reopen opens a file that is there for reading and writing: one that this program
+	// made. Otherwise it is Open.
+	Reopen(p id.Path) (Handle, error)
 	Mkdir(p id.Path, mode uint32) error
 	Symlink(target string, p id.Path) error
 	Readlink(p id.Path) (string, error)

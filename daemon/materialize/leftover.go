@@ -1,0 +1,146 @@
+package materialize
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/meta"
+)
+
+// leftPrefix begins tmp/left-RANDOM/: the stages of a plan that a crash or the end of
+// the program cut short. Whole files among them need not be pulled again.
+const leftPrefix = "left-"
+
+// leftover is a whole file of an earlier run.
+type leftover struct {
+	path id.Path
+	stat vfs.Stat // when it was hashed
+}
+
+// setAside keeps the stages of a plan that was cut short. Its names say nothing of
+// what they hold, so the files are hashed when something is to be staged.
+func setAside(fsys vfs.FS, plan string) error {
+	to := leftPrefix + strings.TrimPrefix(plan, planPrefix)
+	if err := fsys.Rename(tmpDir.Join(plan), tmpDir.Join(to), vfs.NoReplace); err != nil {
+		return fmt.Errorf("set aside stages: %w", err)
+	}
+	return nil
+}
+
+// lookForLeftovers hashes, once a run, what earlier ones have left.
+func (x *Executor) lookForLeftovers(ctx context.Context, fsys vfs.FS) {
+	x.mu.Lock()
+	looked := x.found != nil
+	x.mu.Unlock()
+	if looked {
+		return
+	}
+	found := make(map[id.Digest]leftover)
+	names, err := fsys.ReadDir(tmpDir)
+	for _, n := range names {
+		if strings.HasPrefix(n, leftPrefix) {
+			lookBelow(ctx, fsys, tmpDir.Join(n), found)
+		}
+	}
+	if err != nil || ctx.Err() != nil {
+		return
+	}
+	x.mu.Lock()
+	x.found = found
+	x.mu.Unlock()
+}
+
+// lookBelow adds the files below dir. What cannot be read is of no use.
+func lookBelow(ctx context.Context, fsys vfs.FS, dir id.Path, found map[id.Digest]leftover) {
+	if fsys.Chmod(dir, 0o700) != nil {
+		return
+	}
+	names, err := fsys.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		p := dir.Join(n)
+		st, err := fsys.Lstat(p)
+		if err != nil || ctx.Err() != nil {
+			return
+		}
+		switch {
+		case st.Kind == vfs.Dir:
+			lookBelow(ctx, fsys, p, found)
+		case st.Kind == vfs.File && st.Size > 0 && st.Nlink <= 1:
+			if sum, err := hashPath(fsys, p); err == nil {
+				found[sum] = leftover{p, st}
+			}
+		}
+	}
+}
+
+func hashPath(fsys vfs.FS, p id.Path) (id.Digest, error) {
+	h, err := fsys.Open(p)
+	if err != nil {
+		return id.Digest{}, err
+	}
+	defer h.Close()
+	return hashHandle(h)
+}
+
+// takeLeftover makes a whole file of an earlier run the stage at p, and opens it; nil
+// where there is none.
+func (x *Executor) takeLeftover(fsys vfs.FS, p id.Path, want meta.Entry) vfs.Handle {
+	x.mu.Lock()
+	l, ok := x.found[want.Content]
+	if ok {
+		delete(x.found, want.Content)
+	}
+	x.mu.Unlock()
+	if !ok || l.stat.Size != want.Size {
+		return nil
+	}
+	if st, err := fsys.Lstat(l.path); err != nil || !st.Same(l.stat) {
+		return nil
+	}
+	if fsys.Rename(l.path, p, vfs.NoReplace) != nil {
+		return nil
+	}
+	h, err := fsys.Open(p)
+	if err == nil {
+		return h
+	}
+	_ = fsys.Unlink(p) // a file is created there
+	return nil
+}
+
+// DropLeftovers removes what earlier runs had staged and this one has not used. It is
+// called once everything that they were for is on the disk, or for want of space.
+func (x *Executor) DropLeftovers() error {
+	x.mu.Lock()
+	clean := x.clean
+	x.mu.Unlock()
+	if clean {
+		return nil
+	}
+	fsys, err := x.open()
+	if err != nil {
+		return err
+	}
+	defer fsys.Close()
+	names, err := fsys.ReadDir(tmpDir)
+	if err != nil {
+		return fmt.Errorf("drop left stages: %w", err)
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, leftPrefix) {
+			if err := removeAll(fsys, tmpDir.Join(n)); err != nil {
+				return fmt.Errorf("drop left stages: %w", err)
+			}
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.found, x.clean = map[id.Digest]leftover{}, true
+	return nil
+}
