@@ -163,7 +163,7 @@ func lstat(f vfs.FS, p id.Path) (vfs.Stat, error) {
 // whole subtree. What came after it, and is not here, the state machine takes for
 // unseen. mu is held.
 func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
-	if e.sure.Revision == 0 || e.st.blockedWithin(dir) {
+	if e.sure.Revision == 0 || e.st.blockedWithin(dir) || e.st.otherAttributesWithin(dir) {
 		return false, nil
 	}
 	for p := range e.pending {

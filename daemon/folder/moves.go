@@ -2,6 +2,7 @@ package folder
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/reconcile"
@@ -100,6 +101,10 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 	tx := e.o.Lane.Begin()
 	defer tx.Abort()
 	p := &proposal{tx: tx, rows: e.o.Local.NewBatch()}
+	if ok, err := e.newParents(s, f, p, fd.path); err != nil || !ok {
+		p.rows.Discard()
+		return nil, err
+	}
 	p.changes.moves = []meta.Change{{Op: meta.OpMove, Path: fd.path, From: from, Base: e.sure.Base()}}
 	own := meta.Base{Own: tx.Sequence()}
 	err = e.o.Local.Below(e.o.ID, from, func(q id.Path, r local.Row) error {
@@ -115,6 +120,33 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 	row.Stat.Ino = fd.disk.Stat.Ino
 	e.moveRow(p.rows, from, fd.path, row, own)
 	return moved, e.send(p, []*found{fd})
+}
+
+// newParents puts the new directories above path into the proposal, which moves
+// something there: made by the state machine alone they would not have their modes.
+// ok is false where one of them is no directory. mu is held.
+func (e *Engine) newParents(s *snap, f vfs.FS, p *proposal, path id.Path) (ok bool, err error) {
+	for d := path.Dir(); d != ""; d = d.Dir() {
+		_, had, err := e.o.Local.Get(e.o.ID, d)
+		if err != nil {
+			return false, err
+		}
+		head, err := s.version(d)
+		if err != nil {
+			return false, err
+		}
+		if had || head.Entry.Kind != meta.Absent || e.pendingSeq(d) != 0 {
+			break
+		}
+		disk := look(f, d)
+		if disk.Entry.Kind != meta.Dir {
+			return false, nil
+		}
+		p.changes.dirs = append(p.changes.dirs, meta.Change{Op: meta.OpPut, Path: d, Entry: disk.Entry, Mask: meta.FieldsAll})
+		p.rows.Put(e.o.ID, d, local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: disk.Entry, Stat: disk.Stat}, nil)
+	}
+	slices.Reverse(p.changes.dirs)
+	return true, nil
 }
 
 // sameDir tells a renamed directory from a new one that was given the inode number

@@ -38,6 +38,9 @@ const (
 	whyOutcome = "outcome"
 	// whyLocal is that of one that waits for the local loop: the user changed it.
 	whyLocal = "local change"
+	// whyAttributes is that of one whose content is here with other attributes than the
+	// head has, as its record says.
+	whyAttributes = "attributes"
 )
 
 // postponed is a path whose head is not on the disk yet.
@@ -260,6 +263,19 @@ func (s *state) blockedWithin(dir id.Path) bool {
 	defer s.mu.Unlock()
 	for p := range s.blocked {
 		if p.Within(dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// otherAttributesWithin reports whether a path within dir is recorded with other
+// attributes than the head has: its record must not move along as if it were the head's.
+func (s *state) otherAttributesWithin(dir id.Path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, d := range s.later {
+		if d.why == whyAttributes && p.Within(dir) {
 			return true
 		}
 	}

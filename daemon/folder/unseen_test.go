@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -115,5 +116,30 @@ func TestLocalChangesAreNotLacked(t *testing.T) {
 		if lacked != want {
 			t.Errorf("below %s: %v, want %v", dir, lacked, want)
 		}
+	}
+}
+
+// A directory that moves into new ones, in the same moment, leaves them their modes.
+func TestMoveIntoNewDirectories(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a := c.nodes[0]
+	a.write("p/q/f", "1")
+	c.settled()
+	a.end() // so that all is found at once
+	for _, d := range []string{"new", "new/deep"} {
+		c.ok(os.Mkdir(a.path(d), 0o700))
+	}
+	a.rename("p", "new/deep/p")
+	a.start()
+	a.captured()
+	c.settled()
+	for _, n := range c.nodes {
+		if got, want := render(n.disk()), "  new: dir 700\n  new/deep: dir 700\n  new/deep/p: dir 755\n"; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got\n%s\nwant first\n%s", n.root, got, want)
+		}
+	}
+	if s := c.story(); !strings.Contains(s, "new/deep/p=directory(from p)") {
+		t.Errorf("the directory did not move as one:\n%s", s)
 	}
 }
