@@ -82,7 +82,8 @@ func runConflicts(ctx context.Context, a *app, r control.ConflictsRequest) error
 	}
 	_, err = io.WriteString(a.Out, `
 look:    lockstep conflicts show ID
-resolve: lockstep conflicts resolve ID --keep current|other|both (or --with FILE)
+resolve: lockstep conflicts resolve ID --keep current|other|both
+         (or --with FILE)
 `)
 	return err
 }

@@ -88,7 +88,10 @@ func runConflictsResolve(ctx context.Context, a *app, id string, o resolveOption
 	if res.Revision != 0 {
 		what += fmt.Sprintf(", revision %d", res.Revision)
 	}
-	_, err = fmt.Fprintf(a.Out, "%s is resolved: %s:%s: %s\n", res.ID, res.Folder, printable(res.Path), what)
+	_, err = fmt.Fprintf(a.Out, "%s is resolved: %s: %s\n", res.ID, printable(res.Path), what)
+	if err == nil && !res.OnDisk {
+		err = a.notYet(res.Folder)
+	}
 	return err
 }
 

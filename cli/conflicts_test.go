@@ -162,11 +162,11 @@ func TestConflictsResolve(t *testing.T) {
 				return res, err
 			}
 		}
-		res.Conflict, res.Revision = record(), 7
+		res.Conflict, res.Revision, res.OnDisk = record(), 7, true
 		res.State, res.Resolution = "resolved", r.Keep
 		return res, nil
 	}
-	if out := w.run(t, 0, "conflicts", "resolve", "docs#1", "--keep", "other", "--seen", "5", "-m", "why"); out != "docs#1 is resolved: docs:a.txt: the other version took its place, revision 7\n" {
+	if out := w.run(t, 0, "conflicts", "resolve", "docs#1", "--keep", "other", "--seen", "5", "-m", "why"); out != "docs#1 is resolved: a.txt: the other version took its place, revision 7\n" {
 		t.Error(out)
 	}
 	if got.ID() != "docs#1" || got.Keep != "other" || got.Seen != 5 || got.Message != "why" || got.With != nil {

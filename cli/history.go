@@ -291,6 +291,15 @@ func runRollback(ctx context.Context, a *app, r control.RollbackRequest) error {
 	default:
 		_, err = fmt.Fprintf(a.Out, "%s is as at revision %d: %s, revision %d\nundo: lockstep rollback %s@%d\n",
 			what, res.Target, n, res.Revision, what, res.Previous)
+		if err == nil && !res.OnDisk {
+			err = a.notYet(res.Folder)
+		}
 	}
+	return err
+}
+
+// notYet says that what was committed is not on this disk yet.
+func (a *app) notYet(folder string) error {
+	_, err := fmt.Fprintf(a.Out, "it is still on its way to this disk: lockstep wait %s\n", folder)
 	return err
 }

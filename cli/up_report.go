@@ -46,7 +46,7 @@ func (u *upReport) begin() error {
 	case u.done.runs:
 		did = "node %s runs already"
 	}
-	return u.say(did+" (home %s)", u.Node, printable(u.Home))
+	return u.say(did+"\nits home is %s", u.Node, printable(u.Home))
 }
 
 func (u *upReport) folder(res control.FolderAddResult, known bool) error {

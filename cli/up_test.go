@@ -122,7 +122,7 @@ func TestUpFirstMachine(t *testing.T) {
 	w.up(t, 0, "My Notes", "--name", "notes", "--node-name", "desk")
 	w.did(t, "init desk", "run", "add /My Notes notes", "invite auto 1h0m0s")
 	for _, want := range []string{
-		"made a new cluster of this one node, desk (home ", "new folder notes at ", "good once, until 11:00",
+		"made a new cluster of this one node, desk\nits home is ", "new folder notes at ", "good once, until 11:00",
 		"\nlockstep up --join lockstep1-T --name notes ~/'My Notes'\n", "notes: all of it is here at revision 3: 2 files, 7 B\n",
 	} {
 		if !strings.Contains(w.out.String(), want) {

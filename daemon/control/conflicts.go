@@ -79,6 +79,8 @@ type ResolveResult struct {
 	Conflict
 	// Revision is the one that the resolution made, 0 if no file changed.
 	Revision uint64 `json:"revision"`
+	// OnDisk: Revision, or a later one, is on this node's disk.
+	OnDisk bool `json:"on_disk"`
 }
 
 // requestHeader carries the request where the body is a file's bytes.

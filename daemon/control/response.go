@@ -267,6 +267,9 @@ type RollbackResult struct {
 	Revision uint64 `json:"revision"`
 	Changes  uint64 `json:"changes"`
 	DryRun   bool   `json:"dry_run"`
+	// OnDisk: Revision, or a later one, is on this node's disk. A large change goes on
+	// after the answer.
+	OnDisk bool `json:"on_disk"`
 	// Counts are of the listed changes by action; with DryRun only.
 	Counts map[string]uint64 `json:"counts,omitempty"`
 }

@@ -182,7 +182,7 @@ func (s service) ConflictResolve(ctx context.Context, r control.ResolveRequest, 
 	if err := s.decided(ctx, e, r, &cmd); err != nil {
 		return res, err
 	}
-	what := "resolve " + r.ID()
+	what, asked := "resolve "+r.ID(), ctx
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	out, err := e.Submit(ctx, cmd)
@@ -197,7 +197,9 @@ func (s service) ConflictResolve(ctx context.Context, r control.ResolveRequest, 
 	if x, _, err = v.Conflict(f.ID, x.Number); err != nil {
 		return res, err
 	}
-	return control.ResolveResult{Conflict: s.conflict(f.Name, x), Revision: uint64(out.Revision)}, nil
+	return control.ResolveResult{
+		Conflict: s.conflict(f.Name, x), Revision: uint64(out.Revision), OnDisk: s.reached(asked, e, out.Revision),
+	}, nil
 }
 
 // resolvable finds an open record of a folder that this node keeps.

@@ -105,6 +105,7 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 	if r.DryRun {
 		return res, rollbackChanges(ctx, v, f.ID, p, &res, emit)
 	}
+	asked := ctx
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	cmd := meta.RollbackCmd{Folder: f.ID, Path: p, Target: c.Revision, TargetHash: c.Hash.Prefix(), Message: r.Message}
@@ -131,6 +132,7 @@ func (s service) Rollback(ctx context.Context, r control.RollbackRequest, emit f
 			return res, err
 		}
 		res.Changes = made.Changes
+		res.OnDisk = s.reached(asked, e, out.Revision)
 	}
 	return res, nil
 }
