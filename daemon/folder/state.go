@@ -76,6 +76,7 @@ type state struct {
 		files int
 		bytes int64
 	}
+	rate        rate
 	authors     []id.Node
 	unprotected int64
 	passBegun   uint64        // counts the follower's passes
@@ -370,6 +371,7 @@ func (s *state) progress(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.bytes = max(0, s.ahead.bytes-n)
+	s.rate.add(time.Now(), n)
 }
 
 func (s *state) setUnprotected(n int64) {
@@ -383,6 +385,9 @@ func (s *state) setAhead(files int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead.files, s.ahead.bytes = files, bytes
+	if s.rate = (rate{}); bytes > 0 {
+		s.rate.start(time.Now())
+	}
 	s.bump()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/trace"
@@ -279,6 +280,7 @@ type Info struct {
 	// PendingFiles and PendingBytes are what this disk lacks of the head.
 	PendingFiles     int
 	PendingBytes     int64
+	ReceiveRate      int64 // bytes a second of PendingBytes, 0 if it is not known
 	Blocked          []Blocked
 	Waiting          []Blocked // what time or another node will mend
 	UnprotectedBytes int64
@@ -360,6 +362,7 @@ func (e *Engine) Info() (Info, error) {
 	}
 	in.LocalChanges += len(e.st.blocked)
 	in.PendingFiles, in.PendingBytes = e.st.ahead.files, e.st.ahead.bytes
+	in.ReceiveRate = e.st.rate.perSecond(time.Now())
 	in.UnprotectedBytes = e.st.unprotected
 	for _, p := range slices.Sorted(maps.Keys(e.st.later)) {
 		d := e.st.later[p]

@@ -15,6 +15,9 @@ import (
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
+// sourceTime is how long a member counts as a source after it gave something.
+const sourceTime = 5 * time.Second
+
 // service is the control API: control.Service.
 type service struct{ n *Node }
 
@@ -125,6 +128,13 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	}
 	w := s.n.peers.Traffic(f)
 	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
+	out.ReceiveRate = in.ReceiveRate
+	if in.PendingFiles > 0 {
+		for _, m := range s.n.peers.Sources(f, sourceTime) {
+			out.Sources = append(out.Sources, s.n.members.name(m))
+		}
+		slices.Sort(out.Sources)
+	}
 	out.Nodes = s.progress(f, in.OnDisk)
 	return out, nil
 }

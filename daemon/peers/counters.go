@@ -30,6 +30,7 @@ type counters struct {
 	sent, received         atomic.Uint64
 	objectsOut, objectsIn  atomic.Uint64
 	pending, pendingLength atomic.Int64
+	givers                 givers
 }
 
 func (c *counters) begin(want []Want) {

@@ -88,7 +88,9 @@ func (l *pull) receive(ctx context.Context, f *flight, frames *frameReader, r io
 		if err != nil {
 			return err
 		}
-		if wrong != nil {
+		if wrong == nil {
+			l.meter.givers.gave(l.members[f.member].link.node)
+		} else {
 			l.p.log.Warn("another node sent a wrong object", "node", l.members[f.member].link.node, "err", wrong)
 			f.tried = append(f.tried, i)
 			f.lies++
