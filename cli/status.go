@@ -13,9 +13,9 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/control"
 )
 
-// watchEvery is how often `status --watch` asks. Once a second is what a person
-// can read, and costs the daemon nothing that can be measured.
-const watchEvery = time.Second
+// watchGap is the least time between two looks of `status --watch`, which the daemon
+// answers when something has changed.
+const watchGap = 250 * time.Millisecond
 
 // staleAfter is how old a local answer may be before it is pointed out.
 const staleAfter = 5 * time.Second
@@ -58,8 +58,8 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 	if o.watch {
 		show = a.watcher()
 	}
-	for {
-		st, err := svc.Status(ctx, control.StatusRequest{Linearizable: o.linearizable})
+	for r := (control.StatusRequest{Linearizable: o.linearizable}); ; {
+		st, err := svc.Status(ctx, r)
 		if o.watch && ctx.Err() != nil {
 			return nil
 		}
@@ -70,15 +70,16 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 			return err
 		}
 		if o.check {
-			return checkStatus(st)
+			return checkStatus(st, a.Now())
 		}
 		if !o.watch {
 			return nil
 		}
+		r.After = st.Change
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(watchEvery):
+		case <-time.After(watchGap):
 		}
 	}
 }
@@ -236,38 +237,6 @@ func paintSummary(f control.FolderStatus, phrase string) string {
 		return yellow + phrase + plain
 	}
 	return green + phrase + plain
-}
-
-// checkStatus returns an error of class problems that names all that is not well.
-// Work under way (scanning, syncing) is well.
-func checkStatus(st control.Status) error {
-	var bad []string
-	if !st.Cluster.HasQuorum {
-		bad = append(bad, "no quorum")
-	}
-	for _, f := range st.Folders {
-		switch f.State {
-		case control.StateHalted, control.StateOffline, control.StatePaused:
-			bad = append(bad, fmt.Sprintf("folder %s is %s", f.Name, f.State))
-		}
-		if n := len(f.Blocked); n > 0 {
-			bad = append(bad, fmt.Sprintf("%s blocked in %s", plural(uint64(n), "path", "paths"), f.Name))
-		}
-		if len(f.Held) > 0 {
-			bad = append(bad, fmt.Sprintf("deletions held in %s", f.Name))
-		}
-		if n := len(f.Kept); n > 0 {
-			bad = append(bad, fmt.Sprintf("%s kept in %s", plural(uint64(n), "change", "changes"), f.Name))
-		}
-		if n := f.ConflictsOpen; n > 0 {
-			bad = append(bad, fmt.Sprintf("%s open in %s", plural(uint64(n), "conflict", "conflicts"), f.Name))
-		}
-	}
-	if len(bad) == 0 {
-		return nil
-	}
-	return control.Errorf(control.CodeProblems, "status of node %s: %s", st.Node.Name, strings.Join(bad, ", ")).
-		WithHint("see `lockstep status`")
 }
 
 // short returns the first eight digits of an ID.

@@ -54,6 +54,9 @@ func (r Rev) String() string { return r.Text }
 // StatusRequest asks for the node's state.
 type StatusRequest struct {
 	Linearizable bool `json:"linearizable,omitempty"`
+	// After is the Change of an earlier answer: the answer waits until there is another,
+	// but not for long, so that what it says of time and bytes stays true.
+	After uint64 `json:"after,omitempty"`
 }
 
 // FolderAddRequest starts syncing a directory.

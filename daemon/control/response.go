@@ -17,6 +17,8 @@ type Status struct {
 	Cluster   ClusterStatus  `json:"cluster"`
 	Folders   []FolderStatus `json:"folders"`
 	Freshness Freshness      `json:"freshness"`
+	// Change numbers the state, for StatusRequest.After.
+	Change uint64 `json:"change"`
 }
 
 // NodeStatus is this node.
@@ -135,6 +137,9 @@ type FolderNode struct {
 	Name            string `json:"name"`
 	AppliedRevision uint64 `json:"applied_revision"`
 	Online          bool   `json:"online"`
+	// BehindSince is set while it is online and behind: since when its disk stays at
+	// AppliedRevision, as far as this node saw it.
+	BehindSince *time.Time `json:"behind_since,omitempty"`
 }
 
 // Folder is one line of `folder ls`.

@@ -62,6 +62,8 @@ func (s summary) synced() string {
 		switch {
 		case n.AppliedRevision >= f.HeadRevision:
 			there++
+		case n.BehindSince != nil && s.now.Sub(*n.BehindSince) >= time.Minute:
+			behind = append(behind, n.Name+" is behind for "+span(s.now.Sub(*n.BehindSince)))
 		case n.Online:
 			behind = append(behind, n.Name+" is behind")
 		default:

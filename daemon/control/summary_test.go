@@ -9,16 +9,21 @@ func TestSummarize(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	seen := now.Add(-2*time.Hour - 5*time.Minute)
-	three := []FolderNode{{"a", 42, true}, {"b", 42, true}, {"c", 42, true}}
+	three := []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "b", AppliedRevision: 42, Online: true}, {Name: "c", AppliedRevision: 42, Online: true}}
 	cluster := ClusterStatus{HasQuorum: true, Nodes: []ClusterMember{
 		{Name: "a", Role: "voter", Online: true}, {Name: "b", Role: "voter", LastSeen: &seen}, {Name: "c", Role: "voter"}, {Name: "d", Role: "learner"},
 	}}
 	idle := FolderStatus{Name: "docs", State: StateIdle, HeadRevision: 42, AppliedRevision: 42, Nodes: three}
 	for want, change := range map[string]func(*FolderStatus){
-		"in sync at revision 42 on 3 of 3 nodes":                                                         func(f *FolderStatus) {},
-		"in sync at revision 42 on this node alone":                                                      func(f *FolderStatus) { f.Nodes = three[:1] },
-		"in sync at revision 42 on 1 of 3 nodes (b, last seen 2 h ago, c is behind)":                     func(f *FolderStatus) { f.Nodes = []FolderNode{{"a", 42, true}, {"b", 40, false}, {"c", 40, true}} },
+		"in sync at revision 42 on 3 of 3 nodes":    func(f *FolderStatus) {},
+		"in sync at revision 42 on this node alone": func(f *FolderStatus) { f.Nodes = three[:1] },
+		"in sync at revision 42 on 1 of 3 nodes (b, last seen 2 h ago, c is behind)": func(f *FolderStatus) {
+			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "b", AppliedRevision: 40, Online: false}, {Name: "c", AppliedRevision: 40, Online: true}}
+		},
 		"in sync at revision 42 on 3 of 3 nodes; 1 path blocked; 2 conflicts open: `lockstep conflicts`": func(f *FolderStatus) { f.Blocked = make([]BlockedPath, 1); f.ConflictsOpen = 2 },
+		"in sync at revision 42 on 1 of 2 nodes (c is behind for 2 h)": func(f *FolderStatus) {
+			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "c", AppliedRevision: 40, Online: true, BehindSince: &seen}}
+		},
 		"receiving 312 paths, 1.2 GiB, about 40 s, from b and c": func(f *FolderStatus) {
 			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
 		},

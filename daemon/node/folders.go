@@ -138,6 +138,7 @@ func (fs *folders) keep(ctx context.Context, r *running) {
 			r.engine = folder.New(r.options)
 		}
 		fs.mu.Unlock()
+		fs.n.changes.look()
 	}
 }
 
@@ -196,6 +197,7 @@ func (fs *folders) open(f id.Folder, root string) error {
 // run hands a registered folder to Run. change is held.
 func (fs *folders) run(r *running) error {
 	fs.n.peers.Kick() // the others learn that this node keeps it
+	fs.n.changes.look()
 	select {
 	case fs.start <- r:
 		return nil
@@ -217,6 +219,7 @@ func (fs *folders) close(f id.Folder) {
 	if r != nil {
 		r.cancel()
 		<-r.done
+		fs.n.changes.look()
 	}
 }
 

@@ -51,6 +51,8 @@ type Node struct {
 	propose   *propose.Proposer
 	folders   *folders
 	events    *events.Log
+	changes   *changes
+	lags      *lags
 
 	place place
 	moves chan moved // members at new addresses, for keepAddresses
@@ -80,6 +82,7 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 	n := &Node{
 		home: h, cfg: cfg.with(set), set: set, log: o.Log, started: time.Now(), fatal: make(chan error, 1),
 		share: fetch.NewShare(), events: events.New(keptEvents), moves: make(chan moved, 16),
+		changes: newChanges(), lags: newLags(),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, o) }()

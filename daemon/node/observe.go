@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
@@ -33,7 +34,7 @@ type observer struct {
 	last observed
 	// engines are those that are waited for, each with what ends the waiting.
 	engines map[*folder.Engine]context.CancelFunc
-	kick    chan struct{}
+	waiting sync.WaitGroup
 }
 
 // observed is what is compared.
@@ -58,11 +59,12 @@ func (n *Node) observe(ctx context.Context) error {
 	defer stopApplied()
 	heard, stopHeard := n.peers.Watch()
 	defer stopHeard()
-	o := &observer{n: n, engines: make(map[*folder.Engine]context.CancelFunc), kick: make(chan struct{}, 1)}
+	o := &observer{n: n, engines: make(map[*folder.Engine]context.CancelFunc)}
 	defer func() {
 		for _, cancel := range o.engines {
 			cancel()
 		}
+		o.waiting.Wait()
 	}()
 	n.events.Add(events.Event{Kind: "started"})
 	for first := true; ; {
@@ -83,8 +85,9 @@ func (n *Node) observe(ctx context.Context) error {
 			return nil
 		case <-applied:
 		case <-heard:
-		case <-o.kick:
+		case <-n.changes.kick:
 		}
+		n.changes.bump()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -103,29 +106,31 @@ func (o *observer) follow(ctx context.Context) {
 		}
 		ectx, cancel := context.WithCancel(ctx)
 		o.engines[e] = cancel
-		go func() {
-			for {
-				select {
-				case <-ectx.Done():
-					return
-				case <-e.Changed():
-				}
-				select {
-				case o.kick <- struct{}{}:
-				default:
-				}
-				select {
-				case <-ectx.Done():
-					return
-				case <-time.After(observeGap):
-				}
-			}
-		}()
+		o.waiting.Go(func() { o.await(ectx, e) })
 	}
 	for e, cancel := range o.engines {
 		if !live[e] {
 			cancel()
 			delete(o.engines, e)
+		}
+	}
+}
+
+// await asks for a look now, and whenever the engine says that it has changed. It takes
+// the next channel before it asks: what changes after that is looked at in any case.
+func (o *observer) await(ctx context.Context, e *folder.Engine) {
+	for {
+		changed := e.Changed()
+		o.n.changes.look()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(observeGap):
 		}
 	}
 }
@@ -145,6 +150,7 @@ func (o *observer) look() (now observed, err error) {
 		if err != nil {
 			return now, err
 		}
+		o.n.lags.note(f, st.HeadRevision, st.Nodes)
 		in := observedFolder{
 			name: st.Name, state: string(st.State), why: st.Error, head: id.Revision(st.HeadRevision), onDisk: id.Revision(st.AppliedRevision),
 			conflicts: st.ConflictsOpen, blocked: make(map[id.Path]string),

@@ -23,18 +23,22 @@ type service struct{ n *Node }
 
 // Status implements control.Service.
 func (s service) Status(ctx context.Context, r control.StatusRequest) (control.Status, error) {
+	if err := s.awaitChange(ctx, r.After); err != nil {
+		return control.Status{}, err
+	}
 	fresh, err := s.freshen(ctx, r.Linearizable)
 	if err != nil {
 		return control.Status{}, err
 	}
 	s.settle(ctx)
 	n := s.n
+	change, _ := n.changes.newest() // before anything is looked at: what changes meanwhile is told next
 	st := control.Status{
 		Node: control.NodeStatus{
 			ID: n.self.String(), Name: n.members.name(n.self), Version: Version, Address: n.address(),
 			Listen: n.trans.ListenAddr().String(), UptimeS: time.Since(n.started).Seconds(), PID: os.Getpid(),
 		},
-		Cluster: s.cluster(), Freshness: fresh,
+		Cluster: s.cluster(), Freshness: fresh, Change: change,
 	}
 	v := n.machine.View()
 	defer v.Close()
@@ -136,6 +140,7 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 		slices.Sort(out.Sources)
 	}
 	out.Nodes = s.progress(f, in.OnDisk)
+	s.n.lags.tell(f, out.Nodes)
 	return out, nil
 }
 
