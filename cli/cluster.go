@@ -114,7 +114,11 @@ func runWait(ctx context.Context, a *app, r control.WaitRequest) error {
 	if err != nil {
 		return err
 	}
-	res, err := svc.Wait(ctx, r)
+	var res control.WaitResult
+	err = a.meanwhile(ctx, svc, "wait", r.Folder, func(ctx context.Context) (err error) {
+		res, err = svc.Wait(ctx, r)
+		return err
+	})
 	if err != nil {
 		return err
 	}
