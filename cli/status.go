@@ -103,21 +103,29 @@ func (a *app) watcher() func(control.Status) error {
 	}
 	last := make(map[string]string)
 	return func(st control.Status) error {
-		lines := map[string]string{"cluster": control.Tolerance(st.Cluster)}
-		names := []string{"cluster"}
-		for _, f := range st.Folders {
-			lines[f.Name+":"] = printable(f.Summary)
-			names = append(names, f.Name+":")
-		}
-		for _, n := range names {
-			if lines[n] == last[n] {
-				continue
+		next := make(map[string]string)
+		tell := func(name, key, line string) error {
+			if next[name] = key; last[name] == key {
+				return nil
 			}
-			if _, err := fmt.Fprintf(a.Out, "%s  %s  %s\n", when(a.Now()), n, lines[n]); err != nil {
+			_, err := fmt.Fprintf(a.Out, "%s  %s  %s\n", when(a.Now()), name, line)
+			return err
+		}
+		tolerance := control.Tolerance(st.Cluster)
+		if err := tell("cluster", tolerance, tolerance); err != nil {
+			return err
+		}
+		for _, f := range st.Folders {
+			if err := tell(f.Name+":", control.Steady(f, st.Cluster), printable(f.Summary)); err != nil {
 				return err
 			}
 		}
-		last = lines
+		for name := range last {
+			if _, there := next[name]; !there {
+				fmt.Fprintf(a.Out, "%s  %s  not on this node any more\n", when(a.Now()), name)
+			}
+		}
+		last = next
 		return nil
 	}
 }

@@ -46,7 +46,8 @@ func TestStatusWatch(t *testing.T) {
 				cancel()
 			}
 			return control.Status{Folders: []control.FolderStatus{
-				{Name: "docs", Summary: []string{"scanning", "in sync", "in sync"}[n-1]}, {Name: "pics", Summary: "in sync"},
+				{Name: "docs", State: []control.FolderState{"scanning", "idle", "idle"}[n-1], Summary: []string{"scanning", "in sync", "in sync, older"}[n-1]},
+				{Name: "pics", State: "idle", Summary: "in sync"},
 			}}, nil
 		}
 		if got := Main(ctx, w.Deps, []string{"status", "--watch"}); got != 0 {

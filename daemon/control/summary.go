@@ -54,6 +54,21 @@ func (s summary) main() string {
 	return s.synced()
 }
 
+// Steady is Summarize without what time alone changes: ages, rates and bytes that come. Who
+// tells of changes compares it.
+func Steady(f FolderStatus, c ClusterStatus) string {
+	c.Nodes = slices.Clone(c.Nodes)
+	for i := range c.Nodes {
+		c.Nodes[i].LastSeen = nil
+	}
+	f.Nodes = slices.Clone(f.Nodes)
+	for i := range f.Nodes {
+		f.Nodes[i].BehindSince = nil
+	}
+	f.PendingBytes, f.ReceiveRate, f.Sources = 0, 0, nil
+	return Summarize(f, c, time.Time{})
+}
+
 // synced is for a disk that holds the head.
 func (s summary) synced() string {
 	f, there := s.f, 0
@@ -81,13 +96,21 @@ func (s summary) synced() string {
 	return out
 }
 
+// Lacking says for whom commits wait while there is no quorum.
+func Lacking(c ClusterStatus, now time.Time) string {
+	return summary{f: FolderStatus{}, c: c, now: now}.offline()
+}
+
 // offline is for a folder whose commits find no quorum.
 func (s summary) offline() string {
 	var need []string
 	for _, n := range s.c.Nodes {
 		if n.Role == "voter" && !n.Online {
-			need = append(need, s.away(n.Name))
+			need = append(need, n.Name+" ("+s.seen(n.Name)+")")
 		}
+	}
+	if len(need) == 1 {
+		need[0] = strings.NewReplacer(" (", ", ", ")", "").Replace(need[0])
 	}
 	what := "commits wait"
 	if n := s.f.LocalChanges - s.waiting(); n > 0 {
@@ -155,12 +178,14 @@ func (s summary) here(where string) string {
 }
 
 // away names a member that is offline, with how long ago it was seen.
-func (s summary) away(name string) string {
+func (s summary) away(name string) string { return name + ", " + s.seen(name) }
+
+func (s summary) seen(name string) string {
 	i := slices.IndexFunc(s.c.Nodes, func(n ClusterMember) bool { return n.Name == name })
 	if i < 0 || s.c.Nodes[i].LastSeen == nil {
-		return name + ", not seen yet"
+		return "not seen yet"
 	}
-	return name + ", last seen " + span(s.now.Sub(*s.c.Nodes[i].LastSeen)) + " ago"
+	return "last seen " + span(s.now.Sub(*s.c.Nodes[i].LastSeen)) + " ago"
 }
 
 // span is a duration as people say it, to one unit.

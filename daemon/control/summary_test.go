@@ -9,6 +9,10 @@ func TestSummarize(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	seen := now.Add(-2*time.Hour - 5*time.Minute)
+	alone := ClusterStatus{Nodes: []ClusterMember{{Name: "b", Role: "voter", LastSeen: &seen}}}
+	if got := Summarize(FolderStatus{Name: "docs", State: StateOffline, LocalChanges: 12}, alone, now); got != "12 changes here wait for b, last seen 2 h ago" {
+		t.Errorf("one is missing: %s", got)
+	}
 	three := []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "b", AppliedRevision: 42, Online: true}, {Name: "c", AppliedRevision: 42, Online: true}}
 	cluster := ClusterStatus{HasQuorum: true, Nodes: []ClusterMember{
 		{Name: "a", Role: "voter", Online: true}, {Name: "b", Role: "voter", LastSeen: &seen}, {Name: "c", Role: "voter"}, {Name: "d", Role: "learner"},
@@ -27,11 +31,11 @@ func TestSummarize(t *testing.T) {
 		"receiving 312 paths, 1.2 GiB, about 40 s, from b and c": func(f *FolderStatus) {
 			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
 		},
-		"receiving 1 path, 1 change to commit":                             func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
-		"committing 12 changes made here":                                  func(f *FolderStatus) { f.LocalChanges = 12 },
-		"bringing revision 42 to the disk":                                 func(f *FolderStatus) { f.AppliedRevision = 41 },
-		"12 changes here wait for b, last seen 2 h ago or c, not seen yet": func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
-		"commits wait for b, last seen 2 h ago or c, not seen yet":         func(f *FolderStatus) { f.State = StateOffline },
+		"receiving 1 path, 1 change to commit":                               func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
+		"committing 12 changes made here":                                    func(f *FolderStatus) { f.LocalChanges = 12 },
+		"bringing revision 42 to the disk":                                   func(f *FolderStatus) { f.AppliedRevision = 41 },
+		"12 changes here wait for b (last seen 2 h ago) or c (not seen yet)": func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
+		"commits wait for b (last seen 2 h ago) or c (not seen yet)":         func(f *FolderStatus) { f.State = StateOffline },
 		"scanning": func(f *FolderStatus) { f.State = StateScanning },
 		"paused, 3 changes here; `lockstep folder resume docs` goes on": func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
 		"halted: the root is missing":                                   func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
@@ -46,6 +50,23 @@ func TestSummarize(t *testing.T) {
 		if got := Summarize(f, cluster, now); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
+	}
+}
+
+// What only grows older is no change.
+func TestSteady(t *testing.T) {
+	t.Parallel()
+	then, later := time.Unix(1000, 0), time.Unix(2000, 0)
+	f := FolderStatus{State: StateSyncing, PendingFiles: 3, PendingBytes: 10, ReceiveRate: 5, Sources: []string{"b"}, Nodes: []FolderNode{{Name: "b", Online: true, BehindSince: &then}}}
+	c := ClusterStatus{Nodes: []ClusterMember{{Name: "b", Role: "voter", LastSeen: &then}}}
+	a := Steady(f, c)
+	f.PendingBytes, f.ReceiveRate, f.Sources = 5, 6, nil
+	c.Nodes[0].LastSeen, f.Nodes[0].BehindSince = &later, &later
+	if b := Steady(f, c); a != b || f.Nodes[0].BehindSince == nil || c.Nodes[0].LastSeen == nil {
+		t.Errorf("%q, then %q", a, b)
+	}
+	if f.PendingFiles = 2; Steady(f, c) == a {
+		t.Errorf("fewer paths are no change of %q", a)
 	}
 }
 

@@ -23,6 +23,8 @@ type changes struct {
 	mu  sync.Mutex // guards the rest
 	n   uint64
 	now chan struct{} // closed and replaced at each change
+	// leaderless is since when no leader is known, after there was one.
+	leaderless time.Time
 
 	kick chan struct{} // asks the observer to look; capacity 1
 }
@@ -45,6 +47,19 @@ func (c *changes) bump() {
 	c.n++
 	close(c.now)
 	c.now = make(chan struct{})
+}
+
+// lost notes that the leader was lost.
+func (c *changes) lost(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaderless = now
+}
+
+func (c *changes) lostAt() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaderless
 }
 
 // newest returns the newest change's number, and what is closed at the next.

@@ -59,6 +59,8 @@ func (n *Node) observe(ctx context.Context) error {
 	defer stopApplied()
 	heard, stopHeard := n.peers.Watch()
 	defer stopHeard()
+	led, stopLed := n.raft.WatchLeader()
+	defer stopLed()
 	o := &observer{n: n, engines: make(map[*folder.Engine]context.CancelFunc)}
 	defer func() {
 		for _, cancel := range o.engines {
@@ -85,6 +87,7 @@ func (n *Node) observe(ctx context.Context) error {
 			return nil
 		case <-applied:
 		case <-heard:
+		case <-led:
 		case <-n.changes.kick:
 		}
 		n.changes.bump()
@@ -172,6 +175,9 @@ func (o *observer) look() (now observed, err error) {
 func (o *observer) changes(now observed) (out []events.Event, err error) {
 	was := o.last
 	if now.leader != was.leader {
+		if now.leader == "" {
+			o.n.changes.lost(time.Now())
+		}
 		out = append(out, events.Event{Kind: "leader", Node: now.leader})
 	}
 	if now.quorum != was.quorum {

@@ -189,6 +189,8 @@ func (s service) freshen(ctx context.Context, linearizable bool) (control.Freshn
 		f.LeaderContactS = 0
 	} else if seen := s.n.peers.LastSeen(leader); !seen.IsZero() {
 		f.LeaderContactS = time.Since(seen).Seconds()
+	} else if lost := s.n.changes.lostAt(); leader.IsZero() && !lost.IsZero() {
+		f.LeaderContactS = time.Since(lost).Seconds()
 	}
 	if !linearizable {
 		return f, nil

@@ -75,8 +75,8 @@ func (s service) explained(v *meta.View, f id.Folder, x folder.Explanation) (w c
 		}
 	}
 	if x.Step == folder.Queued {
-		if need := s.n.needs(); need != "" {
-			w.Reason = need
+		if c := s.cluster(); !c.HasQuorum {
+			w.Reason = control.Lacking(c, time.Now())
 		}
 	}
 	if x.Step == folder.Missing {
