@@ -114,7 +114,9 @@ func (s summary) offline() string {
 	}
 	what := "commits wait"
 	if n := s.f.LocalChanges - s.waiting(); n > 0 {
-		what = fmt.Sprintf("%s here wait", changes(n))
+		if what = changes(n) + " here wait"; n == 1 {
+			what += "s"
+		}
 	}
 	if len(need) == 0 {
 		return what + " for a leader"
