@@ -47,7 +47,7 @@ func (s summary) main() string {
 	case f.PendingFiles > len(f.Blocked):
 		return s.receiving() + s.here(" to commit")
 	case f.LocalChanges > s.waiting():
-		return "committing " + changes(f.LocalChanges-s.waiting()) + " made here"
+		return "taking in " + changes(f.LocalChanges-s.waiting()) + " on this disk"
 	case f.AppliedRevision < f.HeadRevision:
 		return fmt.Sprintf("bringing revision %d to the disk", f.HeadRevision)
 	}

@@ -32,7 +32,7 @@ func TestSummarize(t *testing.T) {
 			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
 		},
 		"receiving 1 path, 1 change to commit":                               func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
-		"committing 12 changes made here":                                    func(f *FolderStatus) { f.LocalChanges = 12 },
+		"taking in 12 changes on this disk":                                  func(f *FolderStatus) { f.LocalChanges = 12 },
 		"bringing revision 42 to the disk":                                   func(f *FolderStatus) { f.AppliedRevision = 41 },
 		"12 changes here wait for b (last seen 2 h ago) or c (not seen yet)": func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
 		"commits wait for b (last seen 2 h ago) or c (not seen yet)":         func(f *FolderStatus) { f.State = StateOffline },
