@@ -51,7 +51,11 @@ func runFolderAdd(ctx context.Context, a *app, path, name, prefer string, dryRun
 		return err
 	}
 	r.DryRun = dryRun
-	res, err := svc.FolderAdd(ctx, r)
+	var res control.FolderAddResult
+	err = a.meanwhile(ctx, svc, "folder add", "", func(ctx context.Context) (err error) {
+		res, err = svc.FolderAdd(ctx, r)
+		return err
+	})
 	if err != nil {
 		return err
 	}
