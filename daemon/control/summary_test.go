@@ -43,7 +43,7 @@ func TestSummarize(t *testing.T) {
 		"in sync at revision 42 on 3 of 3 nodes; 2 changes kept here, which only receives: `lockstep folder revert docs`": func(f *FolderStatus) {
 			f.LocalChanges, f.Kept = 2, make([]BlockedPath, 2)
 		},
-		"committing 1 change made here; 1 path of others not brought, for it only sends": func(f *FolderStatus) { f.LocalChanges, f.NotBrought = 1, 1 },
+		"taking in 1 change on this disk; 1 path of others not brought, for it only sends": func(f *FolderStatus) { f.LocalChanges, f.NotBrought = 1, 1 },
 	} {
 		f := idle
 		change(&f)

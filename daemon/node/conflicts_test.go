@@ -43,7 +43,7 @@ func newClashing(t *testing.T) *clashing {
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	x.ctx = ctx
 	log := slog.New(slog.DiscardHandler)
-	x.n = &Node{home: home(h), cfg: cfg, log: log, started: time.Now(), fatal: make(chan error, 1), events: events.New(keptEvents)}
+	x.n = &Node{home: home(h), cfg: cfg, log: log, started: time.Now(), fatal: make(chan error, 1), events: events.New(keptEvents), changes: newChanges(), lags: newLags()}
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- x.n.run(ctx, RunOptions{Home: h, Log: log, Ready: func(string) { close(ready) }}) }()
 	t.Cleanup(func() {
