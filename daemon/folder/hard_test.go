@@ -140,6 +140,7 @@ func TestDuringFirstSync(t *testing.T) {
 			a.committed()
 			b.caught()
 			b.gate, b.gated = make(chan struct{}), make(chan struct{}, 1)
+			b.least = 1000 // that the directory goes is meant
 			b.start()
 			<-b.gated // d and d/a… are there, the rest is being pulled
 			k.do(b)
