@@ -23,11 +23,15 @@ func TestStatusAnswers(t *testing.T) {
 	lockstep(t, ctx, a, 0, "wait", folderName, "--all")
 	says(t, ctx, a, "in sync at revision 1 on 3 of 3 nodes")
 	lockstep(t, ctx, a, 0, "status", "--check")
-	seen := seenEvents(t, ctx, a, "0")
-	if !slices.ContainsFunc(seen, func(e control.Event) bool { return e.Kind == "commit" && e.Folder == folderName && e.Revision == 1 }) {
-		t.Errorf("no commit among the events %+v", seen)
-	}
-	last := seen[len(seen)-1]
+	var last control.Event
+	must(t, harness.Until(ctx, "the event of the commit", func() error {
+		seen := seenEvents(t, ctx, a, "0")
+		last = seen[len(seen)-1]
+		if !slices.ContainsFunc(seen, func(e control.Event) bool { return e.Kind == "commit" && e.Folder == folderName && e.Revision == 1 }) {
+			return fmt.Errorf("only %+v", seen)
+		}
+		return nil
+	}))
 
 	must(t, b.Kill())
 	must(t, c.Nodes[2].Kill())

@@ -43,6 +43,8 @@ type observed struct {
 	quorum  bool
 	nodes   map[string]bool // online
 	folders map[id.Folder]observedFolder
+	// heads are those of the cluster's folders, on this node or not.
+	heads map[id.Folder]id.Revision
 }
 
 type observedFolder struct {
@@ -148,6 +150,9 @@ func (o *observer) look() (now observed, err error) {
 	}
 	v := o.n.machine.View()
 	defer func() { err = errors.Join(err, v.Close()) }()
+	if now.heads, err = heads(v); err != nil {
+		return now, err
+	}
 	for f, e := range o.n.folders.all() {
 		st, err := s.folder(v, f, e, c.HasQuorum)
 		if err != nil {
@@ -169,6 +174,23 @@ func (o *observer) look() (now observed, err error) {
 		now.folders[f] = in
 	}
 	return now, nil
+}
+
+// heads returns the newest revision of each folder.
+func heads(v *meta.View) (map[id.Folder]id.Revision, error) {
+	list, err := v.Folders()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[id.Folder]id.Revision, len(list))
+	for _, f := range list {
+		c, err := v.Head(f.ID)
+		if err != nil {
+			return nil, err
+		}
+		out[f.ID] = c.Revision
+	}
+	return out, nil
 }
 
 // changes are the events that make now of what was last.
@@ -203,7 +225,7 @@ func (o *observer) changes(now observed) (out []events.Event, err error) {
 		before, known := was.folders[f]
 		if !known {
 			out = append(out, events.Event{Kind: "folder-added", Folder: now.folders[f].name})
-			before = observedFolder{head: now.folders[f].head}
+			before = observedFolder{head: was.heads[f]} // its first commits may have come already
 		}
 		list, err := o.folderChanges(f, before, now.folders[f])
 		if err != nil {
