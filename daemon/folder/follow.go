@@ -145,6 +145,7 @@ func (e *Engine) changedSince(s *snap, seen id.Revision, end ended, set map[id.P
 // compareWithHead adds every path whose record differs from the head: after a
 // start, and after a long absence.
 func (e *Engine) compareWithHead(s *snap, set map[id.Path]struct{}) error {
+	now := time.Now()
 	err := s.view.Tree(e.o.ID, "", s.head.Revision, func(v meta.Version) error {
 		row, had, err := e.o.Local.Get(e.o.ID, v.Path)
 		if err != nil {
@@ -152,6 +153,7 @@ func (e *Engine) compareWithHead(s *snap, set map[id.Path]struct{}) error {
 		}
 		if !had || row.Entry != v.Entry || row.Base.Own != 0 {
 			set[v.Path] = struct{}{}
+			e.trace.MarkAt(v.Path, trace.Arrived, now)
 		}
 		return nil
 	})
