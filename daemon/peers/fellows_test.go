@@ -184,6 +184,18 @@ func TestALiarIsLeftAlone(t *testing.T) {
 	}
 }
 
+// While as many requests are in progress as may be, only the end of one wakes a pull.
+func TestNoWakingWhileNothingCanBeAsked(t *testing.T) {
+	t.Parallel()
+	l := &pull{flights: make(map[*flight]struct{}), sharing: sharing{wake: time.Now().Add(-time.Second)}}
+	for range maxFlights {
+		l.flights[&flight{}] = struct{}{}
+	}
+	if l.dispatch(t.Context()); !l.wake.IsZero() {
+		t.Errorf("as many requests as may be are in progress, and the pull wakes at %v, which is past: it spins", l.wake)
+	}
+}
+
 // The parts of n nodes are about equal, and the same for all of them.
 func TestShareIsEven(t *testing.T) {
 	t.Parallel()

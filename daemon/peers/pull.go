@@ -166,7 +166,7 @@ func (l *pull) run(ctx context.Context) {
 		case <-tick.C:
 			l.hedge()
 		case <-done:
-			done = nil
+			done, l.wake = nil, time.Time{}
 		}
 	}
 }
@@ -213,6 +213,7 @@ func (l *pull) dispatch(ctx context.Context) {
 			l.results <- f
 		}()
 	}
+	l.wake = time.Time{} // nothing is asked for before one of them ends
 }
 
 // next picks the member for the first pending want that has one, and fills the
