@@ -302,6 +302,7 @@ func (e *Engine) record(results []materialize.Result) error {
 			b.Kept(e.o.ID, r.Kept, t.row.File)
 		}
 		if r.Want.Kind == meta.Absent {
+			e.brake.dropped(t.row)
 			b.Delete(e.o.ID, r.Path, t.row)
 			continue
 		}
@@ -325,6 +326,8 @@ func (e *Engine) record(results []materialize.Result) error {
 		var old *local.Row
 		if t.had {
 			old = &t.row
+		} else if r.Stat.Kind != vfs.Dir {
+			e.brake.paths++
 		}
 		b.Put(e.o.ID, r.Path, row, old)
 	}

@@ -154,7 +154,9 @@ func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 	return nil
 }
 
+// dropRow drops a record. mu is held.
 func (e *Engine) dropRow(b *local.Batch, p id.Path, r local.Row) {
+	e.brake.dropped(r)
 	if r.File != 0 {
 		e.dropFile(b, r.File)
 	}

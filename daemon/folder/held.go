@@ -21,7 +21,8 @@ type brake struct {
 	held   local.Held
 	recent recently
 	// paths is how many files and symlinks were recorded when they were last counted,
-	// less what was deleted since.
+	// less those of which the record was dropped since, by whatever, and with those
+	// that were brought. Never more than there are: else a part would look small.
 	paths int
 	// few is since when so few were missing, and always the same number, that they are
 	// no mass deletion any more; zero while they are one.
@@ -137,14 +138,15 @@ func (e *Engine) weigh(f vfs.FS, all []*found, behind int) (gone, moved int, cou
 	if worthCounting(gone-moved+recent, e.brake.paths+recent, e.least) || e.brake.mayBeMore(now, behind) {
 		return gone, moved, true, nil
 	}
-	e.unhold(now, gone-moved)
+	e.brake.recent.add(now, gone-moved)
 	return gone, moved, false, nil
 }
 
-// unhold notes deletions that are not held. mu is held.
-func (e *Engine) unhold(now time.Time, n int) {
-	e.brake.recent.add(now, n)
-	e.brake.paths = max(0, e.brake.paths-n)
+// dropped notes that a record was dropped.
+func (b *brake) dropped(r local.Row) {
+	if r.Stat.Kind == vfs.File || r.Stat.Kind == vfs.Symlink {
+		b.paths = max(0, b.paths-1)
+	}
 }
 
 func (e *Engine) weighOne(f vfs.FS, fd *found) (gone, moved int, err error) {
@@ -196,7 +198,7 @@ func (e *Engine) decideBrake(gone, moved, last int, late bool) (now int, done bo
 		return m.files, false, nil
 	}
 	e.brake.paths = m.paths
-	e.unhold(at, gone-moved)
+	e.brake.recent.add(at, gone-moved)
 	return m.files, true, nil
 }
 

@@ -173,6 +173,42 @@ func TestSlowMassDeletion(t *testing.T) {
 	})
 }
 
+// TestMassDeletionOfWhatIsLeft: most of the folder went before, by somebody else's word
+// or by what was allowed here. What is left is what counts.
+func TestMassDeletionOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"rolled back", "allowed"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			c := startCluster(t, 2)
+			a, b := c.nodes[0], c.nodes[1]
+			for i := range 60 {
+				a.write(fmt.Sprintf("left/f%d", i), fmt.Sprint("left ", i))
+			}
+			c.settled()
+			to := c.head()
+			a.write("x", "x")
+			a.many(1400)
+			c.settled()
+			b.remove("x") // has everything counted
+			c.settled()
+			if how == "allowed" {
+				c.ok(os.Rename(b.path("t"), b.root+"-t"))
+				b.holds(1400)
+				b.allow()
+			} else {
+				within(t, "rollback", func(ctx context.Context) error {
+					_, err := a.engine.Submit(ctx, meta.RollbackCmd{Folder: c.folder, Target: to.Revision, TargetHash: to.Hash.Prefix()})
+					return err
+				})
+			}
+			c.settled()
+			c.ok(os.Rename(b.path("left"), b.root+"-left"))
+			b.holds(60)
+		})
+	}
+}
+
 // TestNoMassDeletion: what deletes much and is not held.
 func TestNoMassDeletion(t *testing.T) {
 	t.Parallel()
