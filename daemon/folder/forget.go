@@ -321,6 +321,9 @@ func escape(p id.Path) string {
 func (e *Engine) enqueueForget(f vfs.FS, p id.Path, rows map[id.Path]local.Row) (id.Sequence, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.over(); err != nil { // packing may have taken long
+		return 0, err
+	}
 	busy := &NotForgettableError{"it is changing, here or at another node", "try again"}
 	s, err := e.snap()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 	"github.com/lockstep-sync/lockstep/watcher/ignore"
@@ -226,4 +227,34 @@ func TestForgetLarge(t *testing.T) {
 	a.write("same.bin", "short")
 	a.committed()
 	c.inHistory(text)
+}
+
+// TestRetired: an engine that is replaced puts nothing into the queue any more, whatever
+// a command was doing meanwhile. The next one would not know of it: it would neither
+// take the outcome nor keep it from being forgotten, and wait for it after a restart.
+func TestRetired(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	a := c.nodes[0]
+	a.write("out/f", "1")
+	c.settled()
+	a.write(ignore.Name, "/out/\n")
+	c.settled()
+	f, err := a.engine.openFS()
+	c.ok(err)
+	defer f.Close()
+	rows, err := a.engine.forgettable(f, "out")
+	c.ok(err)
+	why := errors.New("replaced")
+	a.engine.Retire(why)
+	if _, err := a.engine.enqueueForget(f, "out", rows); !errors.Is(err, why) {
+		t.Errorf("forget: %v", err)
+	}
+	if _, err := a.engine.enqueue(meta.RollbackCmd{Folder: c.folder}); !errors.Is(err, why) {
+		t.Errorf("another command: %v", err)
+	}
+	c.ok(a.local.Queue(c.folder, 1, func(it local.Item) error {
+		t.Errorf("%d was queued", it.Sequence)
+		return nil
+	}))
 }

@@ -342,6 +342,9 @@ func (e *Engine) Allow(ctx context.Context, who string, dry bool) (n int, err er
 	defer func() { err = errors.Join(err, f.Close()) }()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.over(); err != nil {
+		return 0, err
+	}
 	if !e.brake.on {
 		return 0, ErrNothingHeld
 	}

@@ -47,6 +47,9 @@ func (e *Engine) Revert(ctx context.Context, dry bool) (Reverted, error) {
 func (e *Engine) revertHeld(dry bool) (out Reverted, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.over(); err != nil {
+		return out, err
+	}
 	if !e.brake.on {
 		return out, ErrNothingHeld
 	}
@@ -98,6 +101,9 @@ func (e *Engine) revertKept(dry bool) (out Reverted, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.over(); err != nil {
+		return out, err
+	}
 	b := e.o.Local.NewBatch()
 	var aside, all []id.Path
 	for p, k := range e.st.keptList() {

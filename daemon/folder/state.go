@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -127,6 +128,22 @@ func (e *Engine) End(why error) {
 	defer e.st.mu.Unlock()
 	e.st.ended = why
 	e.st.bump()
+}
+
+// Retire is End for an engine that does not run any more. When it returns no command
+// that was given to this engine changes anything: the next one would not hear of it.
+func (e *Engine) Retire(why error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.End(why)
+}
+
+// over is why a command must not change anything: the engine has halted, or is or will be
+// replaced. mu is held.
+func (e *Engine) over() error {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	return cmp.Or(e.st.err, e.st.ended)
 }
 
 // block lists a local path. It is looked at again after a time: a failing disk, say,

@@ -230,6 +230,9 @@ func (e *Engine) outcomeIn(ctx context.Context, seq id.Sequence) (out meta.Outco
 func (e *Engine) enqueue(cmd meta.Command) (id.Sequence, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.over(); err != nil {
+		return 0, err
+	}
 	tx := e.o.Lane.Begin()
 	defer tx.Abort()
 	if err := tx.Commit(e.o.Local.NewBatch(), cmd); err != nil {

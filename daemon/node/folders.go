@@ -210,6 +210,9 @@ func (fs *folders) run(r *running) error {
 	}
 }
 
+// errRemoved ends what waits for a folder that is removed from this node.
+var errRemoved = errors.New("the folder was removed from this node meanwhile")
+
 // close ends the engine of a folder and waits for it. change is held.
 func (fs *folders) close(f id.Folder) {
 	fs.mu.Lock()
@@ -219,6 +222,7 @@ func (fs *folders) close(f id.Folder) {
 	if r != nil {
 		r.cancel()
 		<-r.done
+		r.engine.Retire(errRemoved)
 		fs.n.changes.look()
 	}
 }

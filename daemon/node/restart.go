@@ -31,7 +31,7 @@ func (fs *folders) restart(f id.Folder, why error, do func() error) error {
 	case <-fs.ended:
 		return errEnding
 	}
-	fs.engine(f).End(why) // that of a last try again
+	fs.engine(f).Retire(why) // that of a last try again
 	err := do()
 	m, ok, rerr := fs.n.local.Folder(f)
 	if rerr != nil || !ok {
