@@ -28,7 +28,8 @@ func (s service) reached(ctx context.Context, e *folder.Engine, r id.Revision) b
 		case err != nil:
 			return false
 		case onDisk >= r:
-			return true
+			in, err := e.Info()
+			return err == nil && in.Skipped == 0 && in.Left == 0 // what the folder's mode leaves as it is counts there, but not for who looks
 		}
 		in, err := e.Info()
 		if err != nil || in.Phase != folder.StateRunning {
