@@ -66,7 +66,7 @@ func (e *Engine) letGo(ctx context.Context, s *snap, paths []id.Path) (others []
 			return nil, err
 		}
 		is := false
-		if had && row.Base.Own == 0 {
+		if had && !e.isUnderWay(row.Base.Own) { // a lost version keeps its sequence for good
 			v, err := s.version(p)
 			if err == nil {
 				is, err = s.forgotten(v)
@@ -98,6 +98,17 @@ func (e *Engine) letGo(ctx context.Context, s *snap, paths []id.Path) (others []
 	}
 	slices.Sort(others)
 	return others, nil
+}
+
+// isUnderWay reports whether an own sequence is that of a proposal under way.
+func (e *Engine) isUnderWay(seq id.Sequence) bool {
+	if seq == 0 {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, is := e.flight[seq]
+	return is
 }
 
 // letPageGo returns the paths that are to be decided on like any other.

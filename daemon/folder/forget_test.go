@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -257,4 +258,43 @@ func TestRetired(t *testing.T) {
 		t.Errorf("%d was queued", it.Sequence)
 		return nil
 	}))
+}
+
+// TestForgetOverAConflict: what is on a disk lost a conflict, and the path was forgotten
+// before the winner came. The disk keeps it, and the copy; nobody waits for anything.
+func TestForgetOverAConflict(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("x.log", "0")
+	c.settled()
+	a.write(ignore.Name, "/x.log\n")
+	c.settled()
+	b.set(false, true)
+	a.write("x.log", "a")
+	a.committed()
+	b.write("x.log", "b")
+	b.captured()
+	within(t, "the conflict", func(ctx ctxt) error {
+		for c.head().Node != b.id {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return nil
+	})
+	a.caught()
+	a.forget("x.log")
+	c.settled()
+	if c.inHead("x.log") {
+		t.Errorf("it is tracked again:\n%s", render(c.tree()))
+	}
+	a.has("x.log", "a")
+	b.has("x.log", "b")
+	if _, had, err := b.local.Get(c.folder, "x.log"); err != nil || had {
+		t.Errorf("n2 has a record of it: %v, %v", had, err)
+	}
+	c.conflicts(1)
 }
