@@ -52,6 +52,9 @@ func TestFolderOperations(t *testing.T) {
 	if _, err := c.FolderSet(ctx, control.FolderSetRequest{Name: "docs", Set: map[string]string{"mode": "receive", "conflicts": "copy"}}); err != nil {
 		t.Fatal(err)
 	}
+	if err := wait(); err != nil { // the engine is a new one, and has to compare the disk
+		t.Fatal(err)
+	}
 	for _, name := range []string{"docs", "nothing"} {
 		_, err := c.FolderAllow(ctx, control.FolderAllowRequest{Name: name})
 		_, err2 := c.FolderRevert(ctx, control.FolderRevertRequest{Name: name})
