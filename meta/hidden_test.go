@@ -117,6 +117,28 @@ func TestHiddenResolve(t *testing.T) {
 	}
 }
 
+// A side that was kept in history alone comes beside the path also where that has been
+// moved since, not into a directory of the old name.
+func TestHiddenResolveMoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.historyMode()
+	w.commit(nodeA, put("d", Base{}, dir()), put("d/f", Base{}, file("one")))
+	b := w.head()
+	w.commit(nodeA, edit("d/f", b, file("two")))
+	w.commit(nodeB, edit("d/f", b, file("three")))
+	w.commit(nodeC, mv("d", "e", w.head()))
+	w.must(w.do(nodeC, ResolveCmd{Folder: w.folder, Conflict: 1, Keep: KeepBoth, Seen: w.head()}))
+	w.wantTree("e: /", "e/f: two", "e/f (conflict b r3): three")
+	if x := w.conflict(1); x.State != ConflictResolved || x.Hidden || x.CopyPath != "e/f (conflict b r3)" {
+		t.Errorf("%+v", x)
+	}
+	if got := w.sides(1); !strings.HasPrefix(got, "one@1 two@4 three@") {
+		t.Error(got)
+	}
+	w.checkInvariants()
+}
+
 // The name under which history keeps a loser is free for a user's file, which no
 // resolution touches.
 func TestHiddenNameIsFree(t *testing.T) {

@@ -123,14 +123,14 @@ func (k keeping) both() (reason string, err error) {
 	if !k.other.hidden() {
 		return "", nil
 	}
-	c, to := k.c, k.x.CopyPath
+	c, to := k.c, k.x.Path.Dir().Join(k.x.CopyPath.Base()) // the path may have moved since
 	there, _, err := c.newest(to)
 	if err != nil {
 		return "", err
 	}
 	if reason, err := k.free(to, false); err != nil {
 		return "", err
-	} else if reason != "" || there.live() {
+	} else if reason != "" || there.live() || len(to) > id.MaxPath {
 		if to, err = c.copyPath(k.x.Path, k.other.Lost.Kind); err != nil {
 			return "", err
 		}
