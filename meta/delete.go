@@ -19,6 +19,9 @@ func (c *commit) delete(ch Change) error {
 		if err != nil {
 			return err
 		}
+		if t.via == Copied {
+			o.Kind = Copied // as before: what is built on it stays beside
+		}
 		if head.To != "" && !known {
 			// Somebody moved it: a move is an edit of its place, and the edit wins.
 			o.Kind, o.Path, o.Base, o.BasePath = Dropped, head.To, t.base, t.origin

@@ -79,6 +79,7 @@ type modelOutcome struct {
 	proposed, path string
 	base           int // -1: none
 	head           int // the revision after the proposal
+	record         int // by which it went elsewhere, counted from 1
 }
 
 func (m *model) newest(p string) (modelVersion, bool) {
@@ -98,47 +99,58 @@ func (m *model) at(p string, rev int) (out modelVersion) {
 	return out
 }
 
-// resolve returns path and base; base -1 is none.
-func (m *model) resolve(node int, p string, b Base) (string, int, bool) {
+// resolve returns path and base, and the record that the path comes from; base -1 is none.
+func (m *model) resolve(node int, p string, b Base) (path string, base int, loser bool, record int) {
 	switch {
 	case b.Own == 0 && b.Revision == 0:
-		return p, -1, false
+		return p, -1, false, 0
 	case b.Own == 0:
-		return p, int(b.Revision), false
+		return p, int(b.Revision), false, 0
 	}
 	o := m.sent[node][b.Own-1]
 	if o.proposed == p {
-		if o.base <= 0 {
-			return o.path, -1, o.path != p // the empty folder is no base
+		if o.path != p {
+			record = o.record
 		}
-		return o.path, o.base, o.path != p
+		if o.base <= 0 {
+			return o.path, -1, o.path != p, record // the empty folder is no base
+		}
+		return o.path, o.base, o.path != p, record
 	}
 	if v := m.at(p, o.head); v.live().Kind != Absent && v.rev != o.head && (v.node != node || v.loser || v.merged) {
-		return p, -1, false
+		return p, -1, false, 0
 	}
 	if o.head == 0 {
-		return p, -1, false
+		return p, -1, false, 0
 	}
-	return p, o.head, false
+	return p, o.head, false, 0
 }
 
 // apply does a commit of one change and returns the revision it made, 0 for none.
 func (m *model) apply(node int, ch Change) {
-	p, base, loser := m.resolve(node, string(ch.Path), ch.Base)
+	p, base, loser, record := m.resolve(node, string(ch.Path), ch.Base)
 	h, _ := m.newest(p)
 	lost := h.hidden && loser
 	if !lost {
 		h.e = h.live()
 	}
 	known := h.rev == 0 || base >= 0 && (h.rev <= base || h.node == node && !h.loser && !h.merged)
-	o := modelOutcome{proposed: string(ch.Path), path: p, base: m.rev}
+	o := modelOutcome{proposed: string(ch.Path), path: p, base: m.rev, record: record}
 	write := func(q string, v modelVersion) {
 		m.rev++
 		v.rev, v.node = m.rev, node
-		v.hidden = v.hidden || lost && q == p && v.e.Kind != Dir
+		var again *modelRecord
+		if lost && q == p && v.e.Kind != Dir {
+			v.hidden = true
+			again = m.reopened(record, p, v.e)
+		}
 		m.paths[q] = append(m.paths[q], v)
 		o.path, o.base = q, m.rev
 		m.settle(q)
+		if again != nil {
+			m.records = append(m.records, again)
+			o.record = len(m.records)
+		}
 	}
 	if ch.Op == OpDelete {
 		switch {
@@ -166,6 +178,20 @@ func (m *model) apply(node int, ch Change) {
 	m.put(node, p, base, known, loser, h, ch, &o, write)
 	o.head = m.rev
 	m.sent[node] = append(m.sent[node], o)
+}
+
+// reopened is the record of what goes on without a copy after its record was resolved,
+// nil where the path has its content or the record is open: else nobody would hear of it.
+func (m *model) reopened(record int, copy string, e Entry) *modelRecord {
+	if record == 0 || m.records[record-1].state == "open" {
+		return nil
+	}
+	r := m.records[record-1]
+	if v, _ := m.newest(r.path); v.live().Kind != Absent && v.e.SameContent(e) {
+		return nil
+	}
+	kind, _, _ := strings.Cut(r.line, " ")
+	return &modelRecord{line: kind + " " + r.path + " " + copy, path: r.path, copy: copy, hidden: true, was: e, state: "open"}
 }
 
 func (m *model) automatic(p string) {
@@ -267,6 +293,7 @@ func (m *model) put(node int, p string, base int, known, loser bool, h modelVers
 			}
 		}
 		m.clash(node, p, was, h, ch, write)
+		o.record = len(m.records)
 	}
 }
 
