@@ -104,7 +104,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				e.st.settle(p)
 				break
 			}
-			e.st.postpone(p, postponed{why: whyAttributes})
+			e.st.postpone(p, postponed{why: "attributes"})
 			e.lookAgain()
 		case reconcile.Materialize:
 			if e.o.Mode == ModeSend {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
 	"github.com/lockstep-sync/lockstep/daemon/local"
@@ -154,17 +153,11 @@ func TestKilledNodeKeepsLocations(t *testing.T) {
 	stored("after the restart")
 	a.write("f", "version two")
 	c.settled()
-	within(t, "the sweep of the old version", func(ctx context.Context) error {
-		for {
-			if n, _ := b.engine.exec.KeptFiles(); n == 0 {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(10 * time.Millisecond):
-			}
+	eventually(t, "the sweep of the old version", func() error {
+		if n, _ := b.engine.exec.KeptFiles(); n != 0 {
+			return fmt.Errorf("%d files are kept", n)
 		}
+		return nil
 	})
 	stored("after its replacement")
 }
@@ -373,4 +366,43 @@ func TestKilledWhileReverting(t *testing.T) {
 		t.Errorf("set aside: %v", got)
 	}
 	c.conflicts(0)
+}
+
+// Killed before recording, and then the root is moved on the same disk: what was brought
+// is known by its inode as it would be at the old place, and what it displaced is kept
+// for history.
+func TestKilledThenMoved(t *testing.T) {
+	for name, do := range map[string]step{
+		"an edit":    func(n *node) { n.write("f", "version two") },
+		"a deletion": func(n *node) { n.remove("f") },
+		"a rename":   func(n *node) { n.rename("d", "e") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := startCluster(t, 2)
+			a, b := c.nodes[0], c.nodes[1]
+			a.write("f", "version one")
+			a.write("d/x", "dx")
+			c.settled()
+			b.set(true, false)
+			do(a)
+			a.committed()
+			var frozen string
+			onceAt(t, "materialize/before-record", func() { frozen = b.freeze() })
+			b.set(false, false)
+			b.follows()
+			b.died(frozen)
+			to := b.root + "-moved"
+			c.ok(os.Rename(b.root, to))
+			b.movedTo(to)
+			c.settled()
+			if got, want := render(b.disk()), render(a.disk()); got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			c.noRecords()
+			sum := chunks.Sum(chunks.Chunk, []byte("version one"))
+			if _, err := b.chunks.Get(context.Background(), sum, chunks.Chunk, nil); err != nil {
+				t.Errorf("what was displaced is gone: %v", err)
+			}
+		})
+	}
 }

@@ -163,8 +163,11 @@ func lstat(f vfs.FS, p id.Path) (vfs.Stat, error) {
 // whole subtree. What came after it, and is not here, the state machine takes for
 // unseen. mu is held.
 func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
-	if e.sure.Revision == 0 || e.st.blockedWithin(dir) || e.st.otherAttributesWithin(dir) {
+	if e.sure.Revision == 0 || e.st.blockedWithin(dir) {
 		return false, nil
+	}
+	if other, err := e.otherAttributesWithin(s, dir); err != nil || other {
+		return false, err
 	}
 	for p := range e.pending {
 		if p.Within(dir) {
@@ -193,6 +196,26 @@ func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
 		return false, err
 	}
 	return ok, nil
+}
+
+// otherAttributesWithin reports whether a path within dir is recorded with the head's
+// content and other attributes: those are still to be brought, and a record that moved
+// along would look like the head's for good. mu is held.
+func (e *Engine) otherAttributesWithin(s *snap, dir id.Path) (bool, error) {
+	for _, p := range e.st.postponedWithin(dir) {
+		row, had, err := e.o.Local.Get(e.o.ID, p)
+		if err != nil {
+			return false, err
+		}
+		head, err := s.version(p)
+		if err != nil {
+			return false, err
+		}
+		if had && row.Entry != head.Entry && row.Entry.SameContent(head.Entry) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // errStop ends an iteration early.

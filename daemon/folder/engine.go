@@ -199,11 +199,14 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := watcher.CheckMarker(e.o.Root, e.o.ID); err != nil {
 		return err
 	}
-	if err := e.settleMoved(); err != nil {
+	if err := e.leftBehindPlacements(); err != nil {
 		return fmt.Errorf("compare the moved root %q: %w", e.o.Root, err)
 	}
 	if err := e.exec.Recover(ctx); err != nil {
 		return fmt.Errorf("finish interrupted changes of %q: %w", e.o.Root, err)
+	}
+	if err := e.settleMoved(); err != nil {
+		return fmt.Errorf("compare the moved root %q: %w", e.o.Root, err)
 	}
 	e.measureClock()
 	if err := e.loadQueue(); err != nil {

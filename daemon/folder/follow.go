@@ -91,6 +91,9 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if err := e.nowSeen(s.head); err != nil {
 		return 0, err
 	}
+	if len(paths) != 0 {
+		e.askRecount() // others may have moved what is held, and it came back so
+	}
 	e.st.endPass(pass)
 	return e.st.nextRetry(), nil
 }

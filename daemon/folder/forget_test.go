@@ -2,10 +2,10 @@ package folder
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -275,13 +275,9 @@ func TestForgetOverAConflict(t *testing.T) {
 	a.committed()
 	b.write("x.log", "b")
 	b.captured()
-	within(t, "the conflict", func(ctx ctxt) error {
-		for c.head().Node != b.id {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(time.Millisecond):
-			}
+	eventually(t, "the conflict", func() error {
+		if h := c.head(); h.Node != b.id {
+			return fmt.Errorf("the head is revision %d by n%d", h.Revision, h.Node[0])
 		}
 		return nil
 	})

@@ -372,6 +372,24 @@ func within(t tb, what string, fn func(ctx context.Context) error) {
 	}
 }
 
+// eventually polls until ok says nil; its last error is the reason if it never does.
+func eventually(t tb, what string, ok func() error) {
+	t.Helper()
+	within(t, what, func(ctx context.Context) error {
+		for {
+			err := ok()
+			if err == nil {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+}
+
 // captured returns when what is on the disk now is in the queue or in history.
 func (n *node) captured() {
 	n.c.t.Helper()

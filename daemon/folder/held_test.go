@@ -30,18 +30,12 @@ func (n *node) holds(want int) {
 // comes returns when the path on the node holds the text.
 func (n *node) comes(p, text string) {
 	n.c.t.Helper()
-	within(n.c.t, p, func(ctx context.Context) error {
-		for {
-			b, err := os.ReadFile(n.path(p))
-			if err == nil && string(b) == text {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("%q, %v: %s", b, err, n.state())
-			case <-time.After(10 * time.Millisecond):
-			}
+	eventually(n.c.t, p, func() error {
+		b, err := os.ReadFile(n.path(p))
+		if err == nil && string(b) == text {
+			return nil
 		}
+		return fmt.Errorf("%q, %v: %s", b, err, n.state())
 	})
 }
 
@@ -157,7 +151,7 @@ func TestSlowMassDeletion(t *testing.T) {
 	for i := range 400 {
 		c.ok(os.Remove(b.path(fmt.Sprintf("t/%d/f%d", i%10, i))))
 		if i%20 == 0 {
-			time.Sleep(25 * time.Millisecond)
+			time.Sleep(25 * time.Millisecond) // the pace of the program that deletes, not a wait
 		}
 	}
 	within(t, "held", func(ctx context.Context) error {
@@ -340,4 +334,35 @@ func TestTreeMadeAgain(t *testing.T) {
 	a.has("t/0/f0", "text 0")
 	a.gone("t/9/f119")
 	c.conflicts(0)
+}
+
+// TestHeldMovedByOthers: when nothing that is held is missing any more because others
+// moved it, nothing is told to be held, also when nothing changes on this disk.
+func TestHeldMovedByOthers(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.many(60)
+	c.settled()
+	a.remove("t")
+	a.holds(60)
+	eventually(t, "the counts that the deletion itself asked for", func() error {
+		if len(a.engine.recount) > 0 {
+			return errors.New("one is asked for")
+		}
+		return nil
+	})
+	b.rename("t", "u")
+	b.committed()
+	a.comes("u/3/f3", "text 3")
+	eventually(t, "nothing held", func() error {
+		in, err := a.engine.Info()
+		if err == nil && in.Held != nil {
+			err = fmt.Errorf("held: %+v", *in.Held)
+		}
+		return err
+	})
+	c.settled()
+	a.has("u/3/f3", "text 3")
+	b.has("u/3/f3", "text 3")
 }

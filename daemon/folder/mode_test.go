@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/materialize"
 )
@@ -289,18 +288,12 @@ func TestReceiveRace(t *testing.T) {
 	})
 	a.write("f", "theirs")
 	a.committed()
-	within(t, "mine to be somewhere", func(ctx context.Context) error {
-		for {
-			text, err := os.ReadFile(b.path("f"))
-			if err == nil && (string(text) == "mine" || string(text) == "theirs" && b.reverted()["f"] == "mine") {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return errors.New(string(text) + b.state() + fmt.Sprint(b.reverted()))
-			case <-time.After(10 * time.Millisecond):
-			}
+	eventually(t, "mine to be somewhere", func() error {
+		text, err := os.ReadFile(b.path("f"))
+		if err == nil && (string(text) == "mine" || string(text) == "theirs" && b.reverted()["f"] == "mine") {
+			return nil
 		}
+		return errors.New(string(text) + b.state() + fmt.Sprint(b.reverted()))
 	})
 	if h := c.head(); h.Node != a.id {
 		t.Errorf("committed by n%d", h.Node[0])

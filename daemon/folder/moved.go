@@ -13,6 +13,44 @@ import (
 // movedBatch bounds how many records are changed as one.
 const movedBatch = 10000
 
+// leftBehindPlacements drops what a killed daemon was bringing, where the root is on
+// another disk now: placements are told by inodes, which mean nothing there. On the same
+// disk Recover settles them, before settleMoved looks: a file that was exchanged is no
+// copy, and what it displaced may be history's last.
+func (e *Engine) leftBehindPlacements() (err error) {
+	m, ok, err := e.o.Local.Folder(e.o.ID)
+	if err != nil || !ok || !m.Moved {
+		return err
+	}
+	list, err := e.o.Local.Placements(e.o.ID)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	was := uint64(0)
+	err = e.o.Local.Below(e.o.ID, "", func(_ id.Path, r local.Row) error {
+		if was = r.Stat.Dev; was != 0 {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return err
+	}
+	f, err := e.openFS()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if st, err := f.Lstat(id.ReservedName); err != nil || st.Dev == was {
+		return err
+	}
+	b := e.o.Local.NewBatch()
+	for _, p := range list {
+		b.DropPlacement(e.o.ID, p.Path)
+	}
+	return b.Commit(true)
+}
+
 // settleMoved makes the records right for a root that the user says was moved, before
 // anything is compared with it. What is not there was left behind by whoever moved it,
 // and deleted by nobody: it comes back from history. What was copied, to another disk
@@ -34,18 +72,6 @@ func (e *Engine) settleMoved() (err error) {
 	if err := e.o.Local.Below(e.o.ID, "", s.one); err != nil {
 		s.b.Discard()
 		return err
-	}
-	if s.copied {
-		// What was being brought when the daemon was killed is told by inodes, which
-		// mean nothing here.
-		list, err := e.o.Local.Placements(e.o.ID)
-		if err != nil {
-			s.b.Discard()
-			return err
-		}
-		for _, p := range list {
-			s.b.DropPlacement(e.o.ID, p.Path)
-		}
 	}
 	m.Moved = false
 	s.b.SetFolder(m)

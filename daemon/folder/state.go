@@ -39,9 +39,6 @@ const (
 	whyOutcome = "outcome"
 	// whyLocal is that of one that waits for the local loop: the user changed it.
 	whyLocal = "local change"
-	// whyAttributes is that of one whose content is here with other attributes than the
-	// head has, as its record says.
-	whyAttributes = "attributes"
 )
 
 // postponed is a path whose head is not on the disk yet.
@@ -287,17 +284,16 @@ func (s *state) blockedWithin(dir id.Path) bool {
 	return false
 }
 
-// otherAttributesWithin reports whether a path within dir is recorded with other
-// attributes than the head has: its record must not move along as if it were the head's.
-func (s *state) otherAttributesWithin(dir id.Path) bool {
+// postponedWithin lists the postponed paths within dir.
+func (s *state) postponedWithin(dir id.Path) (out []id.Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p, d := range s.later {
-		if d.why == whyAttributes && p.Within(dir) {
-			return true
+	for p := range s.later {
+		if p.Within(dir) {
+			out = append(out, p)
 		}
 	}
-	return false
+	return out
 }
 
 // lackedBelow calls mark with what below dir never came to this disk, or cannot be

@@ -353,7 +353,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 		e.st.settle(fd.path)
 		p.adopted = true
 		if !c.head.Entry.SameContent(c.Entry) || c.head.Entry != c.Entry {
-			e.st.postpone(fd.path, postponed{why: whyAttributes})
+			e.st.postpone(fd.path, postponed{why: "attributes"})
 			e.lookAgain()
 		}
 	case reconcile.Materialize, reconcile.LetGo:
