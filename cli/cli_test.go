@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -238,17 +237,7 @@ func TestDaemon(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, "node.json"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "ls") // short: a socket's path is bounded
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	sock := filepath.Join(dir, "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: sock, Net: "unixgram"})
-	if err != nil {
-		t.Skipf("SKIPPED: no Unix datagram sockets on this system: %v", err)
-	}
-	defer l.Close()
+	l, sock := notifySocket(t)
 	w.env["NOTIFY_SOCKET"] = sock
 	w.run(t, 2, "daemon", "--log-level", "loud")
 

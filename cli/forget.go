@@ -28,11 +28,7 @@ What PATH was until now stays in the history.`,
 }
 
 func runFolderForget(ctx context.Context, a *app, path string, dryRun bool) error {
-	svc, err := a.service()
-	if err != nil {
-		return err
-	}
-	t, err := a.target(path)
+	svc, t, err := a.serviceOf(path)
 	if err != nil {
 		return err
 	}

@@ -117,6 +117,16 @@ func (a *app) sinceTime(flag, s string) (time.Time, error) {
 	return time.Time{}, badUsage("--%s %q: want a time such as 2026-11-23T10:00 or \"yesterday 14:00\", or an age such as 2h or 3d", flag, s)
 }
 
+// serviceOf returns the daemon's client, and what a PATH argument names.
+func (a *app) serviceOf(arg string) (control.Service, control.Target, error) {
+	svc, err := a.service()
+	if err != nil {
+		return nil, control.Target{}, err
+	}
+	t, err := a.target(arg)
+	return svc, t, err
+}
+
 func (a *app) target(arg string) (control.Target, error) {
 	wd, _ := a.Getwd() // without one, only relative paths fail, and say so
 	return ParseTarget(arg, wd)

@@ -60,11 +60,7 @@ func newDebugCommand(a *app) *cobra.Command {
 }
 
 func runTrace(ctx context.Context, a *app, arg string) error {
-	svc, err := a.service()
-	if err != nil {
-		return err
-	}
-	t, err := a.target(arg)
+	svc, t, err := a.serviceOf(arg)
 	if err != nil {
 		return err
 	}

@@ -19,17 +19,7 @@ import (
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	dir, err := os.MkdirTemp("", "ls") // short: a socket's path is bounded
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	sock := filepath.Join(dir, "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: sock, Net: "unixgram"})
-	if err != nil {
-		t.Skipf("SKIPPED: no Unix datagram sockets on this system: %v", err)
-	}
-	defer l.Close()
+	l, sock := notifySocket(t)
 	w.env["NOTIFY_SOCKET"], w.env["WATCHDOG_USEC"] = sock, "30000"
 	if err := os.WriteFile(filepath.Join(w.env["LOCKSTEP_HOME"], "node.json"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -82,4 +72,21 @@ func TestWatchdog(t *testing.T) {
 	if code := <-done; code != 0 || !strings.Contains(w.err.String(), "systemd was not told that the node lives") {
 		t.Errorf("exit %d, stderr %s", code, w.err.String())
 	}
+}
+
+// notifySocket listens as systemd does.
+func notifySocket(t *testing.T) (*net.UnixConn, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ls") // short: a socket's path is bounded
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	sock := filepath.Join(dir, "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: sock, Net: "unixgram"})
+	if err != nil {
+		t.Skipf("SKIPPED: no Unix datagram sockets on this system: %v", err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l, sock
 }

@@ -23,11 +23,7 @@ first paths below that are not in sync.`,
 }
 
 func runWhy(ctx context.Context, a *app, arg string) error {
-	svc, err := a.service()
-	if err != nil {
-		return err
-	}
-	t, err := a.target(arg)
+	svc, t, err := a.serviceOf(arg)
 	if err != nil {
 		return err
 	}

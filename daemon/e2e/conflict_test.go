@@ -217,7 +217,8 @@ func TestLaggingNodeKeepsTheUsersBytes(t *testing.T) {
 	for i := 1; i <= 40; i++ {
 		want := fmt.Sprintf("%03d", i)
 		must(t, os.WriteFile(at(b, "f"), []byte(want), 0o644))
-		// Some versions are committed and come back while the next are written.
+		// Some versions are committed and come back while the next are written. What is
+		// polled here must hold all the time, so the time runs out.
 		for until := time.Now().Add(time.Duration(i%5) * 30 * time.Millisecond); ; time.Sleep(time.Millisecond) {
 			got, err := os.ReadFile(at(b, "f"))
 			must(t, err)

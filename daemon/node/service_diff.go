@@ -12,16 +12,11 @@ import (
 
 // Show implements control.Service.
 func (s service) Show(ctx context.Context, r control.ShowRequest, emit func(control.ShowItem) error) error {
-	f, _, p, err := s.target(r.Target)
+	v, f, p, c, err := s.versionOf(r.Target, r.Rev)
 	if err != nil {
 		return err
 	}
-	v := s.n.machine.View()
 	defer v.Close()
-	c, err := s.revision(v, f, r.Rev)
-	if err != nil {
-		return err
-	}
 	if err := known(v, f, p); err != nil {
 		return err
 	}
@@ -265,16 +260,11 @@ func cross(v *meta.View, old, is side, fn func(old, is meta.Version, from id.Pat
 
 // Tree implements control.Service.
 func (s service) Tree(ctx context.Context, r control.TreeRequest, emit func(control.TreeItem) error) error {
-	f, _, p, err := s.target(r.Target)
+	v, f, p, c, err := s.versionOf(r.Target, r.Rev)
 	if err != nil {
 		return err
 	}
-	v := s.n.machine.View()
 	defer v.Close()
-	c, err := s.revision(v, f, r.Rev)
-	if err != nil {
-		return err
-	}
 	info := control.TreeInfo{Folder: f.Name, Revision: uint64(c.Revision), Kind: meta.Dir.String()}
 	info.Path, info.PathB64 = control.EncodePath(string(p))
 	err = v.Tree(f.ID, p, c.Revision, func(x meta.Version) error {

@@ -21,16 +21,11 @@ func (s service) Cat(ctx context.Context, r control.CatRequest, start func(contr
 	if err != nil {
 		return err
 	}
-	f, _, p, err := s.target(r.Target)
+	v, f, p, c, err := s.versionOf(r.Target, r.Rev)
 	if err != nil {
 		return err
 	}
-	v := s.n.machine.View()
 	defer v.Close()
-	c, err := s.revision(v, f, r.Rev)
-	if err != nil {
-		return err
-	}
 	x, ok, err := v.At(f.ID, p, c.Revision)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,18 @@ import (
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
 )
+
+// versionOf finds what PATH@REV names. The caller closes the view.
+func (s service) versionOf(t control.Target, r control.Rev) (v *meta.View, f meta.Folder, p id.Path, c meta.Commit, err error) {
+	if f, _, p, err = s.target(t); err != nil {
+		return nil, f, p, c, err
+	}
+	v = s.n.machine.View()
+	if c, err = s.revision(v, f, r); err != nil {
+		return nil, f, p, c, errors.Join(err, v.Close())
+	}
+	return v, f, p, c, nil
+}
 
 // revision finds the commit that the user named.
 func (s service) revision(v *meta.View, f meta.Folder, r control.Rev) (meta.Commit, error) {
