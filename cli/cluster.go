@@ -57,32 +57,6 @@ func runInvite(ctx context.Context, a *app, r control.InviteRequest) error {
 	return err
 }
 
-func newNodeCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "node", Short: "Show the members of the cluster"}
-	cmd.AddCommand(&cobra.Command{
-		Use:   "ls",
-		Short: "List the members: role, whether they are online, address",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runNodeLs(cmd.Context(), a) },
-	})
-	return group(cmd)
-}
-
-func runNodeLs(ctx context.Context, a *app) error {
-	svc, err := a.service()
-	if err != nil {
-		return err
-	}
-	nodes, err := svc.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	if a.json {
-		return printArray(a.Out, nodes)
-	}
-	return nodeTable(nodes, a.colour(a.Out)).print(a.Out)
-}
-
 func newWaitCommand(a *app) *cobra.Command {
 	var r control.WaitRequest
 	cmd := &cobra.Command{

@@ -148,17 +148,33 @@ func (t *txn) nodeCmd(e logEntry, c NodeCmd) (outcome, error) {
 	case NodeUpdate:
 		return t.updateNode(r, old, member)
 	case NodeRemove:
-		if !member {
-			return refused("no such node"), nil
-		}
-		if others, err := t.others(r.ID); err != nil || len(others) == 0 {
-			return refused("the last node cannot be removed"), err
-		}
-		t.delete(nodeKey(keyNode, r.ID))
-		t.delete(nodeKey(keySession, r.ID))
-		return done, nil
+		return t.removeNode(r.ID, member)
 	}
 	return refused("unknown operation %d on a node", c.Op), nil
+}
+
+// removeNode ends a membership, and the invites that the node has made: who holds its
+// machine may hold their tokens too.
+func (t *txn) removeNode(n id.Node, member bool) (outcome, error) {
+	if !member {
+		return refused("no such node"), nil
+	}
+	if others, err := t.others(n); err != nil || len(others) == 0 {
+		return refused("the last node cannot be removed"), err
+	}
+	invites, err := reads{t.db}.invites()
+	if err != nil {
+		return outcome{}, err
+	}
+	for _, inv := range invites {
+		if inv.AddedBy == n && inv.UsedBy.IsZero() && !inv.Revoked {
+			inv.Revoked = true
+			t.set(inviteKey(inv.Hash), packRow(inv.row()))
+		}
+	}
+	t.delete(nodeKey(keyNode, n))
+	t.delete(nodeKey(keySession, n))
+	return done, nil
 }
 
 // others returns the names of all members but n.

@@ -259,7 +259,17 @@ func TestInvites(t *testing.T) {
 		t.Errorf("%+v %v", n, err)
 	}
 	_ = v.Close()
+	// What the removed node invited is void, as far as nobody came of it.
+	theirs, ours := id.Digest{45}, id.Digest{46}
+	w.must(w.do(nodeC, InviteCmd{Op: InviteAdd, Hash: theirs}))
+	w.must(w.do(nodeA, InviteCmd{Op: InviteAdd, Hash: ours}))
 	w.must(w.do(nodeA, NodeCmd{Op: NodeRemove, Record: NodeRecord{ID: nodeC}}))
+	h = theirs
+	if r := w.reason(admit(id.Node{3}, "z")); r != ReasonUnknownInvite {
+		t.Error(r)
+	}
+	h = ours
+	w.must(admit(id.Node{3}, "z"))
 	if r := w.reason(w.do(nodeC, CommitCmd{Folder: w.folder, Origin: OriginEdit, Changes: []Change{put("f", Base{}, dir())}})); r != ReasonNotMember {
 		t.Error(r)
 	}

@@ -258,6 +258,17 @@ func (d reads) nodes() (out []NodeRecord, err error) {
 	return out, err
 }
 
+func (d reads) invites() (out []Invite, err error) {
+	err = d.prefix([]byte{keyInvite}, func(k, b []byte) error {
+		var h id.Digest
+		copy(h[:], k[1:])
+		inv, err := decodeInvite(h, b)
+		out = append(out, inv)
+		return err
+	})
+	return out, err
+}
+
 // Node returns one member's record.
 func (v *View) Node(n id.Node) (NodeRecord, bool, error) { return v.d.node(n) }
 

@@ -95,6 +95,13 @@ func (s *Server) routes() {
 		v, err := s.svc.Nodes(r.Context())
 		s.reply(w, nonNil(v), err)
 	})
+	s.mux.HandleFunc("POST /v1/node/rm", plain(s, func(ctx context.Context, r NodeRemoveRequest) (NodeRemoveResult, error) {
+		v, err := s.svc.NodeRemove(ctx, r)
+		v.Only = nonNil(v.Only)
+		return v, err
+	}))
+	s.mux.HandleFunc("POST /v1/node/role", plain(s, s.svc.NodeRole))
+	s.mux.HandleFunc("POST /v1/node/lead", plain(s, s.svc.NodeLead))
 	s.mux.HandleFunc("POST /v1/invite", plain(s, s.svc.Invite))
 	s.mux.HandleFunc("POST /v1/wait", plain(s, s.wait))
 	s.mux.HandleFunc("POST /v1/log", stream(s, s.svc.Log))

@@ -58,6 +58,12 @@ type Service interface {
 
 	Nodes(ctx context.Context) ([]ClusterMember, error)
 	Invite(ctx context.Context, r InviteRequest) (Invite, error)
+	// NodeRemove ends the membership of another node, whose vote moves first.
+	NodeRemove(ctx context.Context, r NodeRemoveRequest) (NodeRemoveResult, error)
+	// NodeRole gives a node a vote or takes it, and waits some seconds for it.
+	NodeRole(ctx context.Context, r NodeRoleRequest) (NodeRoleResult, error)
+	// NodeLead hands over this node's leadership.
+	NodeLead(ctx context.Context, r NodeLeadRequest) (NodeLeadResult, error)
 
 	// Events emits what happens, in batches, until ctx ends, and returns nil then.
 	Events(ctx context.Context, r EventsRequest, emit func([]Event) error) error

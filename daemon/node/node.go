@@ -263,8 +263,10 @@ func (n *Node) sign(node id.Node) []byte {
 }
 
 // removed reports whether the cluster has removed this node, as far as it knows: it
-// is told by the log, or by an answer to what it proposes.
-func (n *Node) removed() bool { return n.members.removed() || n.propose.NotMember() }
+// is told by the log, or by an answer to what it proposes, or nobody speaks to it.
+func (n *Node) removed() bool {
+	return n.members.removed() || n.propose.NotMember() || n.shutOut()
+}
 
 // openStores opens what the node keeps. The function it returns closes them.
 func (n *Node) openStores() (func() error, error) {

@@ -177,6 +177,9 @@ func (p *Proposer) guard(ctx context.Context) error {
 		switch {
 		case lane.Session == p.session:
 			mine = true
+		case mine && lane.Session.IsZero():
+			// The cluster has removed this node, and its sessions with it.
+			p.note(meta.Outcome{Kind: meta.Refused, Reason: meta.ReasonNotMember})
 		case mine:
 			return ErrFenced
 		}

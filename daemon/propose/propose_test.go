@@ -274,6 +274,31 @@ func TestFenced(t *testing.T) {
 	}
 }
 
+// A node whose membership ends loses its session, which is no later one of a copy.
+func TestRemovedIsNotFenced(t *testing.T) {
+	t.Parallel()
+	l := newLeader(t)
+	other := id.Node{9}
+	r := l.start()
+	r.outcome(t, r.enqueue(t, "a"))
+	secret := id.Digest{1}
+	for _, cmd := range []meta.Command{
+		meta.InviteCmd{Op: meta.InviteAdd, Hash: secret},
+		meta.NodeCmd{Op: meta.NodeAdmit, Invite: secret, Record: meta.NodeRecord{ID: other, Name: "other"}},
+		meta.NodeCmd{Op: meta.NodeRemove, Record: meta.NodeRecord{ID: self}},
+	} {
+		if _, err := r.p.Do(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for !r.p.NotMember() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := r.stop(); err != nil {
+		t.Errorf("the run ended with %v", err)
+	}
+}
+
 // fenced is closed when the machine's answer to the lane's entry is known to be ErrFenced.
 func fenced(r *run, lane *Lane) <-chan struct{} {
 	done := make(chan struct{})

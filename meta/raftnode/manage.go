@@ -100,6 +100,7 @@ func (n *Node) situation(c *census) (situation, error) {
 		Members: members,
 		Servers: map[id.Node]bool{},
 		Stable:  map[id.Node]bool{},
+		Online:  map[id.Node]bool{},
 	}
 	for _, x := range n.raft.GetConfiguration().Configuration().Servers {
 		s.Servers[nodeOf(string(x.ID))] = x.Suffrage == raft.Voter
@@ -110,6 +111,7 @@ func (n *Node) situation(c *census) (situation, error) {
 			delete(c.since, node)
 			continue
 		}
+		s.Online[node] = true
 		if _, ok := c.since[node]; !ok {
 			c.since[node] = now
 		}

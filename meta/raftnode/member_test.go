@@ -68,6 +68,11 @@ func TestPlan(t *testing.T) {
 		{"removed learner", situation{Servers: servers([]byte{1}, []byte{2}), Members: auto(1)}, step{stepRemove, id.Node{2}}},
 		{"removed voter", situation{Servers: servers([]byte{1, 2, 3}, nil), Members: auto(1, 2), Stable: stable(2)}, step{stepRemove, id.Node{3}}},
 		{"removed voter is replaced first", situation{Servers: servers([]byte{1, 2, 3}, []byte{4}), Members: auto(1, 2, 4), Stable: stable(2, 4)}, step{stepPromote, id.Node{4}}},
+		// Two voters of which one is offline could commit nothing any more.
+		{"removed voter leaves after one that is offline", situation{Servers: servers([]byte{1, 2, 3}, nil), Members: auto(1, 2)}, step{stepDemote, id.Node{2}}},
+		{"removed voter, another has just come", situation{Servers: servers([]byte{1, 2, 3}, nil), Members: auto(1, 2), Online: stable(2)}, step{stepRemove, id.Node{3}}},
+		{"removed voter, two of four are offline", situation{Servers: servers([]byte{1, 2, 3, 4, 5}, nil), Members: auto(1, 2, 3, 4), Stable: stable(2)}, step{stepDemote, id.Node{3}}},
+		{"removed voter, one of four is offline", situation{Servers: servers([]byte{1, 2, 3, 4, 5}, nil), Members: auto(1, 2, 3, 4), Stable: stable(2, 3)}, step{stepRemove, id.Node{5}}},
 		{"voter became learner", situation{Servers: servers([]byte{1, 2, 3}, nil), Members: with(auto(1, 2, 3), 2, meta.RoleLearner), Stable: stable(2, 3)}, step{stepDemote, id.Node{2}}},
 		{"removed leader hands over", situation{Servers: servers([]byte{1, 2, 3}, nil), Members: auto(2, 3), Stable: stable(2, 3)}, step{stepTransfer, id.Node{2}}},
 		{"removed sole voter calls a successor", situation{Servers: servers([]byte{1}, []byte{2}), Members: auto(2), Stable: stable(2)}, step{stepPromote, id.Node{2}}},
@@ -88,7 +93,7 @@ func TestPlan(t *testing.T) {
 func TestPlanComesToRest(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := situation{Self: id.Node{1}, Servers: map[id.Node]bool{{1}: true}, Members: map[id.Node]meta.Role{}, Stable: map[id.Node]bool{}}
+		s := situation{Self: id.Node{1}, Servers: map[id.Node]bool{{1}: true}, Members: map[id.Node]meta.Role{}, Stable: map[id.Node]bool{}, Online: map[id.Node]bool{}}
 		for n := byte(1); n <= 8; n++ {
 			node := id.Node{n}
 			if rapid.Bool().Draw(t, "member") {
@@ -98,8 +103,10 @@ func TestPlanComesToRest(t *testing.T) {
 				s.Servers[node] = rapid.Bool().Draw(t, "voter")
 			}
 			s.Stable[node] = rapid.Bool().Draw(t, "stable")
+			s.Online[node] = s.Stable[node] || rapid.Bool().Draw(t, "online")
 		}
 		for range 40 {
+			quorum := s.quorum()
 			next := plan(s)
 			switch next.Kind {
 			case stepNone, stepTransfer:
@@ -136,6 +143,9 @@ func TestPlanComesToRest(t *testing.T) {
 			}
 			if voters == 0 {
 				t.Fatal("no voter left")
+			}
+			if quorum && !s.quorum() {
+				t.Fatalf("%v of %s: the voters left online are no quorum", next.Kind, next.Node.Short())
 			}
 		}
 		t.Fatal("does not come to rest")
@@ -288,4 +298,18 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 			t.Errorf("Shutdown took %v, was given a second", d)
 		}
 	})
+}
+
+// quorum reports whether the voters that can be reached are one.
+func (s situation) quorum() bool {
+	voters, up := 0, 0
+	for n, voter := range s.Servers {
+		if voter {
+			voters++
+			if s.online(n) {
+				up++
+			}
+		}
+	}
+	return 2*up > voters
 }

@@ -44,6 +44,8 @@ type situation struct {
 	Members map[id.Node]meta.Role
 	// Stable are those online for long enough, and caught up; Self counts always.
 	Stable map[id.Node]bool
+	// Online are those that can be reached now; Self and the stable count always.
+	Online map[id.Node]bool
 }
 
 // plan returns the next change: a pure function. Voters are 1, 3 or 5 at rest; an
@@ -93,6 +95,9 @@ func (s situation) vote(keepers, leavers, candidates []id.Node) step {
 	case len(keepers) < want && len(candidates) > 0:
 		return step{stepPromote, candidates[0]}
 	case len(keepers) > 0 && len(leavers) > 0:
+		if n, ok := s.burden(keepers); ok {
+			return step{stepDemote, n}
+		}
 		return s.leave(keepers, leavers)
 	case len(keepers) > want && want > 0:
 		return step{stepDemote, s.weakest(keepers)}
@@ -100,9 +105,29 @@ func (s situation) vote(keepers, leavers, candidates []id.Node) step {
 	return step{}
 }
 
-// leave plans how a voter that should not vote goes: others first, self by handing
-// over to a voter that stays.
+// burden returns a voter that is offline and has to lose its vote before others leave,
+// if the voters that can be reached would be no quorum of those left without it: a
+// change of the voters is committed by the new ones, so this would never be, and
+// nothing after it.
+func (s situation) burden(keepers []id.Node) (id.Node, bool) {
+	var off []id.Node
+	for _, n := range keepers {
+		if !s.online(n) {
+			off = append(off, n)
+		}
+	}
+	if len(off) == 0 || len(keepers)-len(off) > len(keepers)/2 {
+		return id.Node{}, false
+	}
+	return off[0], true
+}
+
+// leave plans how a voter that should not vote goes: those that are offline first, for
+// the same reason, then the others, self by handing over to a voter that stays.
 func (s situation) leave(keepers, leavers []id.Node) step {
+	slices.SortStableFunc(leavers, func(a, b id.Node) int {
+		return cmp.Compare(b2i(s.online(a)), b2i(s.online(b)))
+	})
 	for _, n := range leavers {
 		if n == s.Self {
 			continue
@@ -135,6 +160,15 @@ func (s situation) weakest(voters []id.Node) id.Node {
 }
 
 func (s situation) stable(n id.Node) bool { return n == s.Self || s.Stable[n] }
+
+func (s situation) online(n id.Node) bool { return s.stable(n) || s.Online[n] }
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
 
 func rank(r meta.Role) int {
 	if r == meta.RoleVoter {

@@ -34,6 +34,9 @@ type Fake struct {
 	OnResolve      func(control.ResolveRequest, io.Reader) (control.ResolveResult, error)
 	OnNodes        func() ([]control.ClusterMember, error)
 	OnInvite       func(control.InviteRequest) (control.Invite, error)
+	OnNodeRemove   func(control.NodeRemoveRequest) (control.NodeRemoveResult, error)
+	OnNodeRole     func(control.NodeRoleRequest) (control.NodeRoleResult, error)
+	OnNodeLead     func(control.NodeLeadRequest) (control.NodeLeadResult, error)
 	OnEvents       func(context.Context, control.EventsRequest, func([]control.Event) error) error
 	OnWhy          func(control.WhyRequest) (control.WhyResult, error)
 	OnTrace        func(control.TraceRequest) ([]control.Step, error)

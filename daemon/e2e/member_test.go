@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/control/harness"
+)
+
+// members waits until n sees these members in these roles.
+func members(t *testing.T, ctx context.Context, n *harness.Node, want map[string]string) {
+	t.Helper()
+	must(t, harness.Until(ctx, fmt.Sprintf("the members of %s to be %v", n.Name, want), func() error {
+		nodes, err := n.Client().Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		got := map[string]string{}
+		for _, m := range nodes {
+			got[m.Name] = m.Role
+		}
+		if !maps.Equal(got, want) {
+			return fmt.Errorf("%v", got)
+		}
+		return nil
+	}))
+}
+
+// A machine that is removed is shut out at once, knows it, keeps its files, and what
+// is written on it stays there; its unused tokens are void. The one that held the only
+// vote hands it over first.
+func TestRemovedNodeIsShutOut(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 2*time.Minute)
+	c := shared(t, ctx, 2)
+	a, b := c.Nodes[0], c.Nodes[1]
+	writeFile(t, a, "x", []byte("1"))
+	everywhere(t, ctx, c, a)
+	token := strings.TrimSpace(lockstep(t, ctx, a, 0, "invite").Stdout)
+	refused(t, ctx, a, 2, []string{"this node itself"}, "node", "rm", "a")
+	refused(t, ctx, a, 1, []string{"no node", "node ls"}, "node", "rm", "nobody")
+
+	// a has the only vote.
+	r := lockstep(t, ctx, b, 0, "node", "rm", "a", "--dry-run")
+	if !strings.Contains(r.Stdout, "would be removed") {
+		t.Errorf("dry run: %q", r.Stdout)
+	}
+	members(t, ctx, b, map[string]string{"a": "voter", "b": "learner"})
+	lockstep(t, ctx, b, 0, "node", "rm", "a")
+	members(t, ctx, b, map[string]string{"b": "voter"})
+
+	must(t, harness.Until(ctx, "a to know that it was removed", func() error {
+		st, err := a.Client().Status(ctx, control.StatusRequest{})
+		if err == nil && !strings.Contains(st.Cluster.Notice, "not a member") {
+			err = fmt.Errorf("notice %q", st.Cluster.Notice)
+		}
+		return err
+	}))
+	writeFile(t, a, "late", []byte("stays here"))
+	writeFile(t, b, "y", []byte("2"))
+	lockstep(t, ctx, b, 0, "wait", folderName, "--all")
+	if got := snapshot(t, b); len(got) != 2 {
+		t.Errorf("on the one that is left: %v", got)
+	}
+	if got := snapshot(t, a); len(got) != 2 || got["late"].Size == 0 || got["x"].Size == 0 {
+		t.Errorf("on the removed one: %v", got)
+	}
+
+	// Whoever holds the removed machine holds its tokens.
+	d, err := c.New("d")
+	must(t, err)
+	refused(t, ctx, d, 1, nil, "join", token, "--name", "d", "--listen", "127.0.0.1:0")
+	must(t, a.Stop(ctx))
+	must(t, a.Start(ctx))
+	members(t, ctx, b, map[string]string{"b": "voter"})
+}
+
+// A voter that is gone for good is removed by the others; should it come back, it hears
+// from nobody that it was removed, but sees that everybody refuses it.
+func TestRemovedWhileAway(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 2*time.Minute)
+	c := shared(t, ctx, 3)
+	must(t, c.WaitVoters(ctx, 3))
+	a, b, gone := c.Nodes[0], c.Nodes[1], c.Nodes[2]
+	writeFile(t, gone, "x", []byte("1"))
+	everywhere(t, ctx, c, gone)
+	must(t, gone.Kill())
+	lockstep(t, ctx, a, 0, "node", "rm", gone.Name)
+	members(t, ctx, b, map[string]string{"a": "voter", "b": "learner"})
+	must(t, gone.Start(ctx))
+	must(t, harness.Until(ctx, "the removed node to know it", func() error {
+		st, err := gone.Client().Status(ctx, control.StatusRequest{})
+		if err == nil && !strings.Contains(st.Cluster.Notice, "not a member") {
+			err = fmt.Errorf("notice %q", st.Cluster.Notice)
+		}
+		return err
+	}))
+	writeFile(t, b, "y", []byte("2"))
+	lockstep(t, ctx, b, 0, "wait", folderName, "--all")
+	if got := snapshot(t, gone); len(got) != 1 {
+		t.Errorf("the removed node has %v", got)
+	}
+}
+
+// Votes go where the user wants them, without a moment that could stop commits.
+func TestPromoteDemoteAndTransfer(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 2*time.Minute)
+	c := shared(t, ctx, 4)
+	must(t, c.WaitVoters(ctx, 3))
+	a, d := c.Nodes[0], c.Nodes[3]
+	nodes, err := a.Client().Nodes(ctx)
+	must(t, err)
+	var voter, learner *harness.Node
+	for i, m := range nodes {
+		if m.Role == "learner" {
+			learner = c.Nodes[i]
+		} else if m.Name != c.Leader(ctx).Name {
+			voter = c.Nodes[i]
+		}
+	}
+	lockstep(t, ctx, learner, 0, "node", "demote", voter.Name)
+	want := map[string]string{"a": "voter", "b": "voter", "c": "voter", "d": "voter", voter.Name: "learner"}
+	members(t, ctx, a, want)
+	members(t, ctx, d, want)
+	// There are four, so it may vote but does not: an even number never votes.
+	r := lockstep(t, ctx, a, 0, "node", "promote", voter.Name)
+	if !strings.Contains(r.Stdout, "will vote once") {
+		t.Errorf("promoted beyond an odd number: %q", r.Stdout)
+	}
+	leader := c.Leader(ctx)
+	refused(t, ctx, voter, 1, []string{"does not lead", leader.Name + " leads"}, "node", "transfer-leadership")
+	r = lockstep(t, ctx, leader, 0, "node", "transfer-leadership")
+	if strings.HasPrefix(r.Stdout, leader.Name+" ") || !strings.HasSuffix(r.Stdout, " leads\n") {
+		t.Errorf("transferred: %q", r.Stdout)
+	}
+	writeFile(t, leader, "x", []byte("1"))
+	everywhere(t, ctx, c, leader)
+}
