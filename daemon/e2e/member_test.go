@@ -108,6 +108,39 @@ func TestRemovedWhileAway(t *testing.T) {
 	}
 }
 
+// One of three voters is off when another is removed: the two that were left could
+// commit nothing, so the one that is off loses its vote first.
+func TestRemovedWhileAnotherIsAway(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 2*time.Minute)
+	c := shared(t, ctx, 3)
+	must(t, c.WaitVoters(ctx, 3))
+	leader := c.Leader(ctx)
+	var others []*harness.Node
+	for _, n := range c.Nodes {
+		if n != leader {
+			others = append(others, n)
+		}
+	}
+	off, out := others[0], others[1]
+	must(t, off.Kill())
+	must(t, harness.Until(ctx, off.Name+" to be seen as offline", func() error {
+		nodes, err := out.Client().Nodes(ctx)
+		for _, m := range nodes {
+			if m.Name == off.Name && m.Online {
+				err = fmt.Errorf("it is online")
+			}
+		}
+		return err
+	}))
+	lockstep(t, ctx, leader, 0, "node", "rm", out.Name)
+	members(t, ctx, leader, map[string]string{leader.Name: "voter", off.Name: "learner"})
+	writeFile(t, leader, "x", []byte("1"))
+	lockstep(t, ctx, leader, 0, "wait", folderName)
+	must(t, off.Start(ctx))
+	must(t, harness.WaitTree(ctx, snapshot(t, leader), off))
+}
+
 // Votes go where the user wants them, without a moment that could stop commits.
 func TestPromoteDemoteAndTransfer(t *testing.T) {
 	t.Parallel()
