@@ -45,7 +45,11 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 // half of them is tried: one file that does not fit keeps no other from coming.
 func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) error {
 	defer e.unshare()
-	staged, err := e.exec.Stage(ctx, items)
+	sctx, ended := e.overtakable(ctx, s, items)
+	staged, err := e.exec.Stage(sctx, items)
+	if overtaken := ended(); err != nil && overtaken && ctx.Err() == nil {
+		return errOvertaken
+	}
 	if n := len(items) / 2; diskFull(err) && n > 0 {
 		if err := e.stage(ctx, s, items[:n]); err != nil {
 			return err

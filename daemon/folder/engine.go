@@ -104,6 +104,9 @@ type Engine struct {
 	least   int           // how many deletions are held at least; set by New
 	recount chan struct{} // asks for a count of what is held; capacity 1
 
+	// haste cuts stages short for commits that need not wait for them.
+	haste haste
+
 	// shared are the stages of the plan that is being brought. Its own lock, innermost.
 	sharedMu sync.Mutex
 	shared   []*fetch.Source
@@ -120,7 +123,7 @@ func New(o Options) *Engine {
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
-		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast,
+		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast, haste: haste{least: orderBytes, after: overtakeAfter, share: prepareShare},
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}
@@ -135,7 +138,7 @@ func New(o Options) *Engine {
 	if o.Paused {
 		e.st.phase, e.st.onDisk = StatePaused, o.OnDisk
 	}
-	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.st.progress, Share: o.Share}
+	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.progress, Share: o.Share}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
 	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Head: headOf{e}, ScanEvery: o.ScanEvery, Log: o.Log})
 	return e

@@ -55,8 +55,10 @@ func (e *Engine) followLoop(ctx context.Context, changed <-chan struct{}) error 
 }
 
 // follow takes own outcomes, finds what differs from the head and brings it. It
-// returns when the earliest postponed path is due again.
+// returns when the earliest postponed path is due again; at once where a commit has
+// overtaken what it was bringing.
 func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
+	e.haste.begin()
 	for _, p := range e.st.dueBlocked() {
 		e.watch.Requeue(p)
 	}
@@ -82,11 +84,17 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if paths, err = e.letGo(ctx, s, paths); err != nil {
 		return 0, err
 	}
-	if err := e.bringAll(ctx, s, paths, seen.Revision); err != nil {
+	rest, err := e.bringAll(ctx, s, paths, seen.Revision)
+	overtaken := errors.Is(err, errOvertaken)
+	if err != nil && !overtaken {
 		return 0, err
 	}
 	if err := e.stillComing(paths); err != nil {
 		return 0, err
+	}
+	if overtaken {
+		e.haste.put(rest)
+		return 0, nil
 	}
 	if err := e.nowSeen(s.head); err != nil {
 		return 0, err
@@ -105,6 +113,9 @@ func (e *Engine) candidates(s *snap, seen meta.Commit, all bool, end ended) ([]i
 		set[p] = struct{}{}
 	}
 	e.st.due(set)
+	for _, p := range e.haste.take() {
+		set[p] = struct{}{}
+	}
 	var err error
 	if all || s.head.Revision-seen.Revision > maxReplay && s.head.Revision > seen.Revision {
 		err = e.compareWithHead(s, set)
@@ -175,26 +186,35 @@ func (e *Engine) compareWithHead(s *snap, set map[id.Path]struct{}) error {
 	})
 }
 
-// bringAll brings the paths, small ones first where that tears nothing apart.
-func (e *Engine) bringAll(ctx context.Context, s *snap, paths []id.Path, seen id.Revision) error {
+// bringAll brings the paths, small ones first where that tears nothing apart. With
+// errOvertaken it returns those that it has not brought.
+func (e *Engine) bringAll(ctx context.Context, s *snap, paths []id.Path, seen id.Revision) (rest []id.Path, err error) {
 	defer e.st.setAhead(0, 0)
 	if err := e.measure(s, paths); err != nil {
-		return err
+		return nil, err
 	}
 	units, err := e.order(s, seen, paths)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, u := range units {
-		if err := e.bringPages(ctx, s, u.paths, seen == 0); err != nil {
-			return err
+	e.haste.first = seen == 0
+	for i, u := range units {
+		rest, err := e.bringPages(ctx, s, u.paths, seen == 0)
+		if errors.Is(err, errOvertaken) {
+			for _, later := range units[i+1:] {
+				rest = append(rest, later.paths...)
+			}
+		}
+		if err != nil {
+			return rest, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// bringPages brings the paths page by page.
-func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first bool) error {
+// bringPages brings the paths page by page. With an error it returns those from the
+// page on that met it.
+func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first bool) (rest []id.Path, err error) {
 	maxPaths, maxBytes := pagePaths, int64(pageBytes)
 	if first {
 		maxPaths, maxBytes = firstPagePaths, firstPageBytes
@@ -204,20 +224,20 @@ func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first
 		for n < len(paths) && n < maxPaths && (n == 0 || bytes < maxBytes) {
 			v, err := s.version(paths[n])
 			if err != nil {
-				return err
+				return paths, err
 			}
 			bytes += v.Entry.Size
 			n++
 		}
 		if err := e.bring(ctx, s, paths[:n]); err != nil {
-			return err
+			return slices.Clone(paths), err
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return paths, err
 		}
 		paths = paths[n:]
 	}
-	return nil
+	return nil, nil
 }
 
 // measure tells status how much may have to be brought.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,12 +77,18 @@ type node struct {
 	// gate, if not nil, holds pulls of chunks until it is closed; gated gets a value
 	// when one is held. Set before the node runs.
 	gate, gated chan struct{}
+	// gateFrom is how many bytes are pulled before, and gateLeast how many bytes a pull
+	// is of that is held.
+	gateFrom, gateLeast int
+	pulled              atomic.Int64  // bytes of chunks
+	slow                time.Duration // of each pull
 
 	// How its next engine is made.
 	mode   Mode
 	paused bool
 	onDisk id.Revision
-	least  int // of held deletions
+	least  int   // of held deletions
+	hasty  int64 // bytes of a stage that is cut short, after a millisecond; 0: as ever
 
 	// Set while it runs.
 	engine *Engine
@@ -301,6 +308,9 @@ func (n *node) start() {
 	})
 	if n.least != 0 {
 		e.least = n.least
+	}
+	if n.hasty != 0 {
+		e.haste.least, e.haste.after, e.haste.share = n.hasty, time.Millisecond, 0
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()

@@ -45,7 +45,7 @@ func (e *Engine) order(s *snap, seen id.Revision, paths []id.Path) ([]unit, erro
 	}
 	whole := []unit{{paths: paths, bytes: total}}
 	switch {
-	case total < orderBytes:
+	case total < e.haste.least:
 		return whole, nil
 	case seen == 0 && moves: // a directory that is renamed takes along what is in it
 		return whole, nil

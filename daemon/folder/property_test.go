@@ -168,7 +168,13 @@ func (u *user) switches() string {
 func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	mode := rapid.SampledFrom([]string{"copy", "history"}).Draw(t, "conflicts")
-	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode}).start()
+	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode})
+	if rapid.Bool().Draw(t, "commits overtake stages") {
+		for _, n := range c.nodes {
+			n.hasty, n.slow = 1, 3*time.Millisecond
+		}
+	}
+	c.start()
 	defer c.close()
 	count, texts := 0, make(map[string]bool)
 	var users []*user

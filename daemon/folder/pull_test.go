@@ -3,7 +3,7 @@ package folder
 import (
 	"context"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
 	"github.com/lockstep-sync/lockstep/daemon/fetch"
@@ -12,7 +12,20 @@ import (
 
 // Pull implements fetch.Puller from the stores of the nodes that are reachable.
 func (n *node) Pull(ctx context.Context, _ id.Folder, _ []id.Node, want []fetch.Want, got func(int, []byte) error) (missing []int, err error) {
-	if n.gate != nil && slices.ContainsFunc(want, func(w fetch.Want) bool { return w.Kind == chunks.Chunk }) {
+	bytes := 0
+	for _, w := range want {
+		if w.Kind == chunks.Chunk {
+			bytes += w.Len
+		}
+	}
+	if n.slow > 0 {
+		select {
+		case <-time.After(n.slow):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if n.gate != nil && bytes > 0 && bytes >= n.gateLeast && int(n.pulled.Load())+bytes > n.gateFrom {
 		select {
 		case n.gated <- struct{}{}:
 		default:
@@ -28,6 +41,9 @@ func (n *node) Pull(ctx context.Context, _ id.Folder, _ []id.Node, want []fetch.
 		if !ok {
 			missing = append(missing, i)
 			continue
+		}
+		if w.Kind == chunks.Chunk {
+			n.pulled.Add(int64(len(data)))
 		}
 		if err := got(i, data); err != nil {
 			return nil, err

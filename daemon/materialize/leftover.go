@@ -30,6 +30,30 @@ func setAside(fsys vfs.FS, plan string) error {
 	return nil
 }
 
+// cutShort keeps what was staged of a plan whose Stage was ended: big files in their
+// places, and the small ones that are whole as leftovers, which this run knows.
+func (x *Executor) cutShort(fsys vfs.FS, s *Staged) {
+	x.release(s)
+	plan := s.dir.Base()
+	if err := setAside(fsys, plan); err != nil {
+		x.log.Warn("keep stages", "dir", s.dir, "err", err) // Recover does it at the next start
+		return
+	}
+	to := tmpDir.Join(leftPrefix + strings.TrimPrefix(plan, planPrefix))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.clean = false
+	if x.found == nil {
+		return // what is there has not been looked at yet; it will be, with this
+	}
+	for i, r := range s.plan.roles {
+		st := &s.at[i]
+		if r.stage == meta.File && st.path == st.tree && st.err == nil && st.stat.Kind == vfs.File && st.stat.Size > 0 {
+			x.found[s.plan.items[i].Want.Content] = leftover{to + st.path[len(s.dir):], st.stat}
+		}
+	}
+}
+
 // lookForLeftovers hashes, once a run, what earlier ones have left.
 func (x *Executor) lookForLeftovers(ctx context.Context, fsys vfs.FS) {
 	x.mu.Lock()

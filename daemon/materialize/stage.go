@@ -76,7 +76,8 @@ func (e *NoSpaceError) Error() string {
 // Stage writes what items need into .lockstep/tmp and makes it durable. Files
 // that cannot be had are no error: Commit reports them as Missing or Failed.
 // Errors are *NoSpaceError, ErrBadPlan, the context's, and those of the
-// filesystem that concern all files: a full disk, a failed fsync.
+// filesystem that concern all files: a full disk, a failed fsync. What was staged
+// when ctx ended is used by the next Stage that wants it, of this run or the next.
 func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err error) {
 	p, err := newPlan(items)
 	if err != nil {
@@ -99,7 +100,7 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 	s.dir = tmpDir + "/" + planPrefix + id.Path(randomName())
 	if err := x.stageAll(ctx, fsys, s); err != nil {
 		if ctx.Err() != nil {
-			x.release(s) // the next run finds what was staged
+			x.cutShort(fsys, s)
 		} else {
 			x.discard(fsys, s)
 		}
