@@ -60,7 +60,12 @@ func (w *Watcher) Requeue(paths ...id.Path) {
 // again for ten times as long.
 func (w *Watcher) ReportHash(p id.Path, took time.Duration) {
 	at := time.Now()
-	w.in.call(func(l *loop) { l.m.Hashed(p, took, at) })
+	w.in.call(func(l *loop) {
+		l.m.Hashed(p, took, at)
+		if len(l.flushes) > 0 { // they came before, and are for what is on the disk now
+			l.m.Hurry(time.Now())
+		}
+	})
 }
 
 // Scan compares everything within under with the index, the whole folder for "".

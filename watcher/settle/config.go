@@ -42,6 +42,9 @@ const (
 	// hotFactor: a file is reported no sooner after its last hash than so many
 	// times what the hash took, so hashing it costs at most a tenth of a processor.
 	hotFactor = 10
+	// hotPoll is how often a file that may not be reported yet is looked at: it is no
+	// longer dirty if its hash was of what it is now.
+	hotPoll = 100 * time.Millisecond
 	// burstFree is how many newly dirty paths are not yet a burst; each further one
 	// adds burstStep to the quiet time. With these, 100 paths at once reach MaxQuiet.
 	burstFree = 4

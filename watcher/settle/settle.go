@@ -302,8 +302,12 @@ func (m *Machine) lookedBlind(e *entry, changed bool, previous, now time.Time) {
 func (m *Machine) settle(e *entry, now time.Time) {
 	m.setActive(e, false)
 	if hot := m.hot[e.Path]; hot.After(now) && e.Stat.Kind == vfs.File && e.Blocked == "" {
+		// It is looked at meanwhile: what made it dirty may have been in what was hashed.
 		e.phase = waiting
 		m.at(e, hot)
+		if poll := now.Add(hotPoll); poll.Before(hot) {
+			m.at(e, poll)
+		}
 		return
 	}
 	e.phase, e.At, e.held = settled, now, false

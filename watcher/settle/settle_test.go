@@ -162,6 +162,18 @@ func TestWhenAPathIsReported(t *testing.T) {
 			w.m.Hashed("f", 50*ms, w.now)
 			w.m.Release()
 		}, 510 * ms},
+		{"hot, and hashed as it is", func(w *world) {
+			w.m.Hold()
+			w.write("f")
+			w.until(10 * ms)
+			w.m.Hashed("f", time.Hour, w.now)
+			w.file("f").same = true
+			w.m.Release()
+			w.until(10*ms + hotPoll)
+			if w.m.Len() > 0 { // still dirty: told below as a report that should not be
+				w.out = append(w.out, report{path: "f, dirty though it is as recorded"})
+			}
+		}, never},
 		{"hot, but the user wants it now", func(w *world) {
 			w.m.Hashed("f", time.Hour, w.now)
 			w.write("f")
