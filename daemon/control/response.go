@@ -137,8 +137,10 @@ type FolderNode struct {
 	Name            string `json:"name"`
 	AppliedRevision uint64 `json:"applied_revision"`
 	Online          bool   `json:"online"`
-	// BehindSince is set while it is online and behind: since when its disk stays at
-	// AppliedRevision, as far as this node saw it.
+	// Paused: the folder was paused there when it was last heard of.
+	Paused bool `json:"paused"`
+	// BehindSince is set while it is online and behind, and not paused: since when its
+	// disk stays at AppliedRevision, as far as this node saw it.
 	BehindSince *time.Time `json:"behind_since,omitempty"`
 }
 

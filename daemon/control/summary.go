@@ -74,9 +74,14 @@ func (s summary) synced() string {
 	f, there := s.f, 0
 	var behind []string
 	for _, n := range f.Nodes {
-		switch {
-		case n.AppliedRevision >= f.HeadRevision:
+		here := n.AppliedRevision >= f.HeadRevision
+		if here {
 			there++
+		}
+		switch {
+		case n.Paused && n.Online:
+			behind = append(behind, "paused on "+n.Name)
+		case here:
 		case n.BehindSince != nil && s.now.Sub(*n.BehindSince) >= time.Minute:
 			behind = append(behind, n.Name+" is behind for "+span(s.now.Sub(*n.BehindSince)))
 		case n.Online:

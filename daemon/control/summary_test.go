@@ -28,6 +28,10 @@ func TestSummarize(t *testing.T) {
 		"in sync at revision 42 on 1 of 2 nodes (c is behind for 2 h)": func(f *FolderStatus) {
 			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "c", AppliedRevision: 40, Online: true, BehindSince: &seen}}
 		},
+		"in sync at revision 42 on 2 of 4 nodes (paused on b, paused on c, d, not seen yet)": func(f *FolderStatus) {
+			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "b", AppliedRevision: 42, Online: true, Paused: true},
+				{Name: "c", AppliedRevision: 40, Online: true, Paused: true}, {Name: "d", AppliedRevision: 40, Paused: true}}
+		},
 		"receiving 312 paths, 1.2 GiB, about 40 s, from b and c": func(f *FolderStatus) {
 			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
 		},

@@ -146,7 +146,11 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 
 // progress is how far each member is with a folder.
 func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNode) {
-	out = append(out, control.FolderNode{Name: s.n.members.name(s.n.self), AppliedRevision: uint64(own), Online: true})
+	self := control.FolderNode{Name: s.n.members.name(s.n.self), AppliedRevision: uint64(own), Online: true}
+	if e := s.n.folders.engine(f); e != nil {
+		self.Paused = e.Paused()
+	}
+	out = append(out, self)
 	for _, m := range s.n.members.Nodes() {
 		h, ok := s.n.peers.Last(m)
 		if !ok {
@@ -154,7 +158,9 @@ func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNod
 		}
 		for _, st := range h.Folders {
 			if st.Folder == f {
-				out = append(out, control.FolderNode{Name: s.n.members.name(m), AppliedRevision: uint64(st.Applied), Online: s.n.peers.Online(m)})
+				out = append(out, control.FolderNode{
+					Name: s.n.members.name(m), AppliedRevision: uint64(st.Applied), Online: s.n.peers.Online(m), Paused: st.Paused,
+				})
 			}
 		}
 	}

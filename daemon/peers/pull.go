@@ -105,8 +105,9 @@ type candidate struct {
 	lies int
 	dead bool
 	slow bool // what it owed was taken from it: it comes last
-	// behind: it has not got the head either. If the pull is shared it is a fellow.
-	behind, fellow bool
+	// behind: it has not got the head either. If the pull is shared it is a fellow, but
+	// where it rests: it is not getting the head now, so nothing is left to it.
+	behind, rests, fellow bool
 	gave           time.Time     // when an object last came from a fellow
 	given          int           // how many did
 	part           int           // how many wants were left to it
