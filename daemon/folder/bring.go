@@ -108,7 +108,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				e.st.settle(p)
 				break
 			}
-			e.st.postpone(p, postponed{why: "attributes"})
+			e.st.postpone(p, postponed{why: whyAttributes})
 			e.lookAgain()
 		case reconcile.Materialize:
 			if e.o.Mode == ModeSend {
@@ -128,7 +128,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			}
 			items = append(items, it)
 		case reconcile.LetGo: // it was not yet when letGo looked
-			e.st.postpone(p, postponed{why: "follow", at: time.Now().Add(retryLocal)})
+			e.st.postpone(p, postponed{why: whyFollow, at: time.Now().Add(retryLocal)})
 		default:
 			if c.Action == reconcile.Propose && c.had && c.row.Stat.Same(c.disk.Stat) {
 				// Recorded as a version that this history does not hold: without the

@@ -175,12 +175,12 @@ func (e *Engine) wayTo(b *local.Batch, f vfs.FS, p id.Path) (open bool, err erro
 			}
 			e.dropRow(b, d, row)
 			e.st.unkeep(d)
-			e.st.postpone(d, postponed{why: "follow"})
+			e.st.postpone(d, postponed{why: whyFollow})
 			back = true
 		}
 	}
 	if back {
-		e.st.postpone(p, postponed{why: "follow"})
+		e.st.postpone(p, postponed{why: whyFollow})
 		e.lookAgain()
 	}
 	return !back, nil

@@ -36,9 +36,13 @@ const (
 
 const (
 	// whyOutcome is the reason of a path that waits for an own proposal's outcome.
-	whyOutcome = "outcome"
+	whyOutcome = "its change here waits to be committed"
 	// whyLocal is that of one that waits for the local loop: the user changed it.
-	whyLocal = "local change"
+	whyLocal = "changed here, and not read yet"
+	// whyFollow is that of one that the next pass of the follower brings.
+	whyFollow = "about to be brought"
+	// whyAttributes is that of one whose bytes are here.
+	whyAttributes = "its mode and time are about to be set"
 )
 
 // postponed is a path whose head is not on the disk yet.

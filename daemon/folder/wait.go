@@ -238,7 +238,7 @@ func (e *Engine) enqueue(cmd meta.Command) (id.Sequence, error) {
 	if err := tx.Commit(e.o.Local.NewBatch(), cmd); err != nil {
 		return 0, err
 	}
-	e.flight[tx.Sequence()] = flight{hash: tx.Hash()}
+	e.flight[tx.Sequence()] = flight{hash: tx.Hash(), at: time.Now()}
 	e.awaited[tx.Sequence()] = struct{}{}
 	return tx.Sequence(), nil
 }

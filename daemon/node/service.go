@@ -134,14 +134,20 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
 	out.ReceiveRate = in.ReceiveRate
 	if in.PendingFiles > 0 {
-		for _, m := range s.n.peers.Sources(f, sourceTime) {
-			out.Sources = append(out.Sources, s.n.members.name(m))
-		}
-		slices.Sort(out.Sources)
+		out.Sources = s.sources(f)
 	}
 	out.Nodes = s.progress(f, in.OnDisk)
 	s.n.lags.tell(f, out.Nodes)
 	return out, nil
+}
+
+// sources names the members from which something of the folder came of late.
+func (s service) sources(f id.Folder) (out []string) {
+	for _, m := range s.n.peers.Sources(f, sourceTime) {
+		out = append(out, s.n.members.name(m))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // progress is how far each member is with a folder.
