@@ -27,9 +27,9 @@ type works struct {
 
 // working is one of them. A nil one counts nothing.
 type working struct {
-	mu   sync.Mutex // guards the rest
-	work Work
-	rate rate
+	mu    sync.Mutex // guards the rest
+	work  Work
+	rate  rate
 	asked int64 // bytes that other members are to give
 }
 
