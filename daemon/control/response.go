@@ -197,6 +197,9 @@ type WaitFolder struct {
 	Name     string       `json:"name"`
 	Revision uint64       `json:"revision"`
 	Nodes    []FolderNode `json:"nodes"`
+	// NotBrought counts paths of that revision that are not on this disk, for the node
+	// only sends.
+	NotBrought int `json:"not_brought"`
 }
 
 // LogEntry is one line of `log`: a commit of a folder, or a version of a path.

@@ -59,7 +59,7 @@ func TestStatusAnswers(t *testing.T) {
 	}
 
 	must(t, b.Start(ctx))
-	says(t, ctx, a, "in sync at revision 2 on 2 of 3 nodes (c, last seen ")
+	says(t, ctx, a, "in sync at revision 2 on 2 of 3 nodes (c was last seen ")
 	lockstep(t, ctx, a, 0, "status", "--check")
 	if out := lockstep(t, ctx, b, 0, "why", folderName+":x").Stdout; out != folderName+":x  revision 2 by a is on this disk\n" {
 		t.Errorf("why: %q", out)

@@ -64,6 +64,11 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 			res.Dropped = append(res.Dropped, dropped...)
 		}
 		w.Nodes = s.progress(f, rev)
+		in, err := e.Info()
+		if err != nil {
+			return res, s.waitError(f, e, err)
+		}
+		w.NotBrought = in.Skipped
 		res.Folders = append(res.Folders, w)
 		for _, b := range e.NeverSynced() {
 			bp := control.NewBlockedPath(string(b.Path), b.Reason)
