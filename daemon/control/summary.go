@@ -45,9 +45,9 @@ func (s summary) main() string {
 	}
 	switch {
 	case f.PendingFiles > len(f.Blocked):
-		return s.receiving() + s.here(" to commit")
+		return s.receiving() + s.here(" to look at")
 	case f.LocalChanges > s.waiting():
-		return "committing " + changes(f.LocalChanges-s.waiting()) + " made here"
+		return "looking at " + changes(f.LocalChanges-s.waiting()) + " on this disk"
 	case f.AppliedRevision < f.HeadRevision:
 		return fmt.Sprintf("bringing revision %d to this disk", f.HeadRevision)
 	}
@@ -152,7 +152,7 @@ func (s summary) receiving() string {
 func (s summary) beside() (out []string) {
 	f := s.f
 	if n := s.held(); n > 0 {
-		out = append(out, fmt.Sprintf("%d deletions are held: `lockstep folder allow %s` or `revert %s`", n, f.Name, f.Name))
+		out = append(out, fmt.Sprintf("%s held: `lockstep folder allow %s` or `revert %s`", plural(n, "deletion"), f.Name, f.Name))
 	}
 	if n := len(f.Kept); n > 0 {
 		out = append(out, fmt.Sprintf("%s made here and not committed, for this node only receives: `lockstep folder revert %s`", changes(n), f.Name))

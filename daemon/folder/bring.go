@@ -338,12 +338,14 @@ func (e *Engine) record(results []materialize.Result) error {
 	if err := b.Commit(true); err != nil {
 		return fmt.Errorf("record %d paths: %w", len(results), err)
 	}
-	recorded := time.Now()
+	recorded, done := time.Now(), 0
 	for _, r := range results {
 		if r.State == materialize.Done {
+			done++
 			e.trace.MarkAt(r.Path, trace.Recorded, recorded)
 		}
 	}
+	e.st.placed(done)
 	return nil
 }
 
