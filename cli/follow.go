@@ -11,9 +11,9 @@ import (
 )
 
 // stillTime is how long nothing may move before a command that has committed something
-// no longer waits for it to reach this disk: longer than a page of files takes to be
-// synced and moved into place. What was committed goes on by itself.
-const stillTime = 30 * time.Second
+// no longer waits for it to reach this disk: longer than a slow
+// disk takes to compare and sync tens of thousands of files. What was committed goes on by itself.
+const stillTime = time.Minute
 
 // follow waits until a revision that a command has committed is on this disk, as long as
 // that moves, and tells how far it is. say is for people: why it is not there, "" where
@@ -41,7 +41,7 @@ func (a *app) follow(ctx context.Context, svc control.Service, label, folder str
 		if at != last {
 			last, moved = at, a.Now()
 		} else if a.Now().Sub(moved) >= stillTime {
-			return fmt.Sprintf("it is still on its way to this disk, and nothing has moved for %s; %s", seconds(stillTime.Seconds()), wait)
+			return fmt.Sprintf("it is still on its way to this disk, and nothing has moved for a minute; %s", wait)
 		}
 		if total = max(total, f.PendingBytes); f.PendingBytes == 0 {
 			total = 0

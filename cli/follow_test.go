@@ -33,8 +33,8 @@ func TestRollbackFollows(t *testing.T) {
 			return coming(int64(1000 - n))
 		}, "it is on this disk now\n", "rollback: 2% revision 12 is committed; receiving 5 paths\n", 3 * time.Minute},
 		"stands": {func(int, func()) control.FolderStatus { return coming(1000) },
-			"it is still on its way to this disk, and nothing has moved for 30s; it goes on by itself: lockstep wait docs\n",
-			"rollback: 0% revision 12 is committed; receiving 5 paths\n", 32 * time.Second},
+			"it is still on its way to this disk, and nothing has moved for a minute; it goes on by itself: lockstep wait docs\n",
+			"rollback: 0% revision 12 is committed; receiving 5 paths\n", 62 * time.Second},
 		"only sends": {func(int, func()) control.FolderStatus {
 			return control.FolderStatus{Name: "docs", Mode: "send", AppliedRevision: 12, NotBrought: 2}
 		}, "this node only sends: what is on its disk stays as it is (2 paths differ)\n", "", time.Second},
