@@ -103,6 +103,7 @@ Look first:   lockstep demo`,
 		newShowCommand(a), newDiffCommand(a), newRestoreCommand(a), newTagCommand(a), newTagsCommand(a),
 	)
 	a.addCompletions(root)
+	splitAtInBash(root)
 	return group(root)
 }
 

@@ -114,7 +114,12 @@ func runWait(ctx context.Context, a *app, r control.WaitRequest) error {
 		if r.All {
 			where = plural(uint64(len(f.Nodes)), "disk", "disks")
 		}
-		if _, err := fmt.Fprintf(a.Out, "%s: revision %d is on %s (%s)\n", f.Name, f.Revision, where, seconds(res.ElapsedS)); err != nil {
+		what := fmt.Sprintf("revision %d is on %s", f.Revision, where)
+		if f.NotBrought > 0 {
+			what = fmt.Sprintf("what this disk holds is committed, at revision %d; this node only sends: %s elsewhere and not here", f.Revision,
+				plural(uint64(f.NotBrought), "path was changed", "paths were changed"))
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s: %s (%s)\n", f.Name, what, seconds(res.ElapsedS)); err != nil {
 			return err
 		}
 	}

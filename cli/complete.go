@@ -34,7 +34,7 @@ func (a *app) addCompletions(cmd *cobra.Command) {
 					return nil, cobra.ShellCompDirectiveNoFileComp
 				}
 			}
-			return a.completeWord(cmd, strings.Trim(words[i], "[]."), toComplete)
+			return a.completeWord(cmd, strings.Trim(words[i], "[]."), args, toComplete)
 		}
 	}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
@@ -47,12 +47,21 @@ func (a *app) addCompletions(cmd *cobra.Command) {
 	}
 }
 
-func (a *app) completeWord(cmd *cobra.Command, word, toComplete string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeWord(cmd *cobra.Command, word string, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	parent := ""
 	if p := cmd.Parent(); p != nil {
 		parent = p.Name()
 	}
 	switch {
+	case word == "KEY=VALUE":
+		return a.completeSetting(args, toComplete)
+	case word == "NAME" && cmd.Name() == "tag":
+		if remove, err := cmd.Flags().GetBool("delete"); err != nil || !remove {
+			return nil, cobra.ShellCompDirectiveNoFileComp // a new one
+		}
+		return a.complete(toComplete, a.tagNames)
+	case strings.HasPrefix(word, "PATH@"), strings.HasPrefix(word, "FOLDER@"), strings.HasPrefix(word, "FOLDER[@"):
+		return a.completeVersion(word, toComplete)
 	case word == "FOLDER", word == "NAME" && parent == "folder":
 		return a.complete(toComplete, a.folderNames)
 	case word == "NAME" && parent == "node":
@@ -61,7 +70,7 @@ func (a *app) completeWord(cmd *cobra.Command, word, toComplete string) ([]strin
 		return a.complete(toComplete, a.conflictIDs)
 	case word == "PATH" && (cmd.Name() == "up" || cmd.Name() == "add"), word == "DIR", word == "NEWPATH":
 		return nil, cobra.ShellCompDirectiveFilterDirs
-	case strings.HasPrefix(word, "PATH"), strings.HasPrefix(word, "FOLDER"):
+	case word == "PATH":
 		return a.completePath(toComplete)
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
 )
@@ -53,6 +54,49 @@ func TestCompletion(t *testing.T) {
 	} {
 		check(line, want...)
 	}
+	w.fake.OnFolders = func() ([]control.Folder, error) {
+		return []control.Folder{{Name: "docs", Path: "/w/d", HeadRevision: 12}, {Name: "photos", Path: "/p", HeadRevision: 1}, {Name: "away"}}, nil
+	}
+	w.fake.OnTags = func(r control.TagsRequest) ([]control.Tag, error) {
+		all := []control.Tag{{Name: "v1", Folder: "docs", Revision: 3}, {Name: "w", Folder: "docs", Revision: 4}}
+		if r.Folder == "photos" {
+			return nil, nil
+		}
+		return all, nil
+	}
+	w.fake.OnFolderSet = func(r control.FolderSetRequest) (control.FolderSettings, error) {
+		if r.Name != "docs" || len(r.Set) > 0 {
+			return control.FolderSettings{}, errors.New("no such folder")
+		}
+		return control.FolderSettings{Settings: []control.FolderSetting{{Key: "conflicts", Values: "copy|history"}, {Key: "only", Values: "PATTERN,..."}}}, nil
+	}
+	const moreOnly = ":6"
+	v1, w4 := "\trevision 3, of "+when(time.Time{}), "\trevision 4, of "+when(time.Time{})
+	for line, want := range map[string][]string{
+		"rollback docs@":              {"docs@v1" + v1, "docs@w" + w4, "docs@head\trevision 12", "docs@head~1\trevision 11", noFiles},
+		"rollback docs@v":             {"docs@v1" + v1, noFiles},
+		"cat docs:a/b@v":              {"docs:a/b@v1" + v1, noFiles},
+		"cat d/x@y.txt@w":             {"d/x@y.txt@w" + w4, noFiles},
+		"restore /p/a@":               {"/p/a@head\trevision 1", noFiles},
+		"diff docs@v1 docs@w":         {"docs@w" + w4, noFiles},
+		"show ":                       {"docs", "photos", "away", moreOnly},
+		"show docs@head~":             {"docs@head~1\trevision 11", noFiles},
+		"show none@":                  {noFiles},
+		"cat /elsewhere@":             {noFiles},
+		"tag ":                        {noFiles},
+		"tag --delete ":               {"v1\tdocs revision 3", "w\tdocs revision 4", noFiles},
+		"tag new d":                   {"docs", moreOnly},
+		"tag new docs@v":              {"docs@v1" + v1, noFiles},
+		"tags p":                      {"photos", noFiles},
+		"folder set docs ":            {"conflicts=\tcopy|history", "only=\tPATTERN,...", moreOnly},
+		"folder set docs only=a c":    {"conflicts=\tcopy|history", moreOnly},
+		"folder set docs conflicts=":  {"conflicts=copy", "conflicts=history", noFiles},
+		"folder set docs conflicts=h": {"conflicts=history", noFiles},
+		"folder set docs only=":       {noFiles},
+		"folder set none ":            {moreOnly},
+	} {
+		check(line, want...)
+	}
 	a := &app{Deps: w.Deps}
 	if words, _ := a.complete("", a.nodeNames); len(words) != 1 || words[0] != "desk" {
 		t.Errorf("nodes: %q", words)
@@ -64,4 +108,17 @@ func TestCompletion(t *testing.T) {
 	w.fake.OnFolders = func() ([]control.Folder, error) { return nil, errors.New("not running") }
 	check("folder rm ", noFiles)
 	check("log do", files)
+	check("cat docs@", noFiles)
+}
+
+// The script for bash takes PATH@REV for one word.
+func TestBashCompletionScript(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, args := range [][]string{{"completion", "bash"}, {"completion", "bash", "--no-descriptions"}} {
+		s := w.run(t, 0, args...)
+		if !strings.Contains(s, "_init_completion -n =:@ ||") || strings.Contains(s, "_init_completion -n =: ") || !strings.Contains(s, `special_char "$cur" @`) {
+			t.Errorf("%q is not as it should be", args)
+		}
+	}
 }

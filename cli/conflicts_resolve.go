@@ -74,11 +74,19 @@ func runConflictsResolve(ctx context.Context, a *app, id string, o resolveOption
 		r.Keep, with = control.KeepWith, f
 		r.With = &control.WithFile{Size: f.stat.Size(), Mode: uint32(f.stat.Mode().Perm()), MTime: f.stat.ModTime().UnixNano()}
 	}
-	res, err := svc.ConflictResolve(ctx, r, with)
+	var res control.ResolveResult
+	const label = "conflicts resolve"
+	err = a.meanwhile(ctx, svc, label, r.Folder, func(ctx context.Context) (err error) {
+		res, err = svc.ConflictResolve(ctx, r, with)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if a.json {
+		if res.Revision != 0 && !res.OnDisk {
+			res.OnDisk = a.follow(ctx, svc, label, res.Folder, res.Revision) == ""
+		}
 		return printJSON(a.Out, res)
 	}
 	what := map[string]string{
@@ -90,7 +98,7 @@ func runConflictsResolve(ctx context.Context, a *app, id string, o resolveOption
 	}
 	_, err = fmt.Fprintf(a.Out, "%s is resolved: %s: %s\n", res.ID, printable(res.Path), what)
 	if err == nil && !res.OnDisk {
-		err = a.notYet(res.Folder)
+		err = a.arrived(ctx, svc, label, res.Folder, res.Revision)
 	}
 	return err
 }

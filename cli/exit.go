@@ -77,7 +77,10 @@ func printError(w io.Writer, err error) {
 func printPaths(w io.Writer, paths []control.BlockedPath) {
 	for _, p := range paths {
 		name := printable(p.Path)
-		if p.Folder != "" {
+		switch {
+		case p.Folder != "" && name == "":
+			name = p.Folder // the whole folder
+		case p.Folder != "":
 			name = p.Folder + ":" + name
 		}
 		fmt.Fprintf(w, "  %s: %s\n", name, oneLine(p.Reason))

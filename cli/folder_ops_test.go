@@ -45,6 +45,22 @@ func TestFolderOperations(t *testing.T) {
 	}
 }
 
+// At 80 columns a phrase goes on in the next line, and a command stays in one piece.
+func TestStatusWraps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fake.OnStatus = func(control.StatusRequest) (control.Status, error) {
+		return control.Status{Folders: []control.FolderStatus{{
+			Name: "docs", State: control.StateIdle, Path: "/d",
+			Summary: "in sync at revision 7 on 2 of 2 nodes; 12 deletions are held: `lockstep folder allow docs` or `revert docs`",
+		}}}, nil
+	}
+	const want = "docs  in sync at revision 7 on 2 of 2 nodes; 12 deletions are held:\n      `lockstep folder allow docs` or `revert docs`\n      0 files"
+	if out := w.run(t, 0, "status"); !strings.Contains(out, want) {
+		t.Errorf("got\n%s", out)
+	}
+}
+
 func TestStatusTellsWhatStaysHere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

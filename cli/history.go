@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -224,11 +225,16 @@ func runCat(ctx context.Context, a *app, arg string, linearizable bool) error {
 		return err
 	}
 	started := false
+	bar := a.progress("cat")
 	err = svc.Cat(ctx, r, func(info control.CatInfo) io.Writer {
 		started = true
 		writeFreshness(a.Err, "", info.Fresh)
+		if toFile(a.Out) {
+			return &barred{Writer: a.Out, bar: bar, total: info.Size}
+		}
 		return a.Out
 	})
+	bar.clear()
 	if err != nil && started {
 		return errorf("cat %s: what was written is not whole: %w", printable(arg), err)
 	}
@@ -261,7 +267,7 @@ func runRollback(ctx context.Context, a *app, r control.RollbackRequest) error {
 	changes := []control.RollbackChange{}
 	t := newTable("ACTION", "KIND", "SIZE", "PATH")
 	t.right = map[int]bool{2: true}
-	res, err := svc.Rollback(ctx, r, func(c control.RollbackChange) error {
+	each := func(c control.RollbackChange) error {
 		if a.json {
 			changes = append(changes, c)
 			return nil
@@ -271,11 +277,24 @@ func runRollback(ctx context.Context, a *app, r control.RollbackRequest) error {
 			sz = size(c.Size)
 		}
 		return t.addTo(a.Out, c.Action, c.Kind, sz, printable(c.Path))
-	})
-	if err != nil {
+	}
+	var res control.RollbackResult
+	roll := func(ctx context.Context) (err error) {
+		res, err = svc.Rollback(ctx, r, each)
 		return err
 	}
+	if r.DryRun {
+		err = roll(ctx)
+	} else {
+		err = a.meanwhile(ctx, svc, "rollback", r.Target.Folder, roll)
+	}
+	if err != nil {
+		return interrupted(err, r)
+	}
 	if a.json {
+		if res.Revision > 0 && !res.OnDisk {
+			res.OnDisk = a.follow(ctx, svc, "rollback", res.Folder, res.Revision) == ""
+		}
 		doc := struct {
 			control.RollbackResult
 			List *[]control.RollbackChange `json:"list,omitempty"`
@@ -302,14 +321,26 @@ func runRollback(ctx context.Context, a *app, r control.RollbackRequest) error {
 		_, err = fmt.Fprintf(a.Out, "%s is as at revision %d: %s, revision %d\nundo: lockstep rollback %s@%d\n",
 			what, res.Target, n, res.Revision, what, res.Previous)
 		if err == nil && !res.OnDisk {
-			err = a.notYet(res.Folder)
+			err = a.arrived(ctx, svc, "rollback", res.Folder, res.Revision)
 		}
 	}
 	return err
 }
 
-// notYet says that what was committed is not on this disk yet.
-func (a *app) notYet(folder string) error {
-	_, err := fmt.Fprintf(a.Out, "it is still on its way to this disk: lockstep wait %s\n", folder)
+// interrupted says what an interrupted rollback may have done.
+func interrupted(err error, r control.RollbackRequest) error {
+	if r.DryRun || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return errorf("roll back %s: interrupted; it may be committed already, and then goes on: see `lockstep log`", r.Target)
+}
+
+// arrived is follow, told to people: that what was committed has come, or why not.
+func (a *app) arrived(ctx context.Context, svc control.Service, label, folder string, rev uint64) error {
+	say := a.follow(ctx, svc, label, folder, rev)
+	if say == "" {
+		say = "it is on this disk now"
+	}
+	_, err := fmt.Fprintln(a.Out, say)
 	return err
 }

@@ -151,7 +151,7 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 	}
 	fmt.Fprintf(w, "cluster  %s  leader %s  %s\n", short(st.Cluster.ID), leader, control.Tolerance(st.Cluster))
 	if st.Cluster.Notice != "" {
-		fmt.Fprintf(w, "         %s\n", oneLine(st.Cluster.Notice))
+		wrapPhrase(w, "         ", 9, oneLine(st.Cluster.Notice))
 	}
 	writeFreshness(w, "         ", st.Freshness)
 
@@ -163,11 +163,13 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 		fmt.Fprintln(w, "\nno folders: add one with `lockstep folder add PATH`")
 	}
 	for _, f := range st.Folders {
-		phrase := printable(f.Summary)
+		var phrase strings.Builder
+		wrapPhrase(&phrase, "", len(f.Name)+2, printable(f.Summary))
+		text := strings.TrimSuffix(phrase.String(), "\n")
 		if colour {
-			phrase = paintSummary(f, phrase)
+			text = paintSummary(f, text)
 		}
-		fmt.Fprintf(w, "\n%s  %s\n", f.Name, phrase)
+		fmt.Fprintf(w, "\n%s  %s\n", f.Name, text)
 		indent := strings.Repeat(" ", len(f.Name)+2)
 		fmt.Fprintf(w, "%s%s, %s at %s\n", indent, plural(f.Files, "file", "files"), size(int64(f.Bytes)), printable(f.Path))
 		writeTroubles(w, f)
@@ -182,21 +184,33 @@ func writeTroubles(w *strings.Builder, f control.FolderStatus) {
 		printPaths(w, f.Blocked)
 	}
 	for _, h := range f.Held {
-		fmt.Fprintf(w, "\nheld in %s: %s (%s deletions, since %s)\n", f.Name, oneLine(h.Reason), count(uint64(h.Deletes)), when(h.Since))
+		wrapPhrase(w, "\n", 2, fmt.Sprintf("held in %s: %s (%s deletions, since %s)", f.Name, oneLine(h.Reason), count(uint64(h.Deletes)), when(h.Since)))
 	}
 	if len(f.Held) > 0 {
-		fmt.Fprintf(w, "  `lockstep folder allow %s` lets them go, `lockstep folder revert %s` puts the files back\n", f.Name, f.Name)
+		wrapPhrase(w, "  ", 2, fmt.Sprintf("`lockstep folder allow %s` lets them go, `lockstep folder revert %s` puts the files back", f.Name, f.Name))
 	}
 	if len(f.Kept) > 0 {
-		fmt.Fprintf(w, "\nkept in %s, which only receives (`lockstep folder revert %s` puts the committed versions back):\n", f.Name, f.Name)
+		wrapPhrase(w, "\n", 2, fmt.Sprintf("kept in %s, which only receives (`lockstep folder revert %s` puts the committed versions back):", f.Name, f.Name))
 		printPaths(w, f.Kept)
 	}
 	if f.NotBrought > 0 {
 		fmt.Fprintf(w, "\n%s only sends: %s changed elsewhere and not here\n", f.Name, plural(uint64(f.NotBrought), "path was", "paths were"))
 	}
 	if f.UnprotectedBytes > 0 {
-		fmt.Fprintf(w, "\n%s: %s are committed but not yet packed here or copied to another member\n", f.Name, size(f.UnprotectedBytes))
+		wrapPhrase(w, "\n", 2, fmt.Sprintf("%s: %s are committed and on this disk only: not yet packed here, nor on another member", f.Name, size(f.UnprotectedBytes)))
 	}
+}
+
+// wrapPhrase is wrap that leaves commands in one piece, so that they can be copied.
+func wrapPhrase(w *strings.Builder, head string, indent int, text string) {
+	const space = "\x1f" // stands in no printable text
+	parts := strings.Split(text, "`")
+	for i := 1; i < len(parts)-1; i += 2 {
+		parts[i] = strings.ReplaceAll(parts[i], " ", space)
+	}
+	var sb strings.Builder
+	wrap(&sb, head, indent, strings.Join(parts, "`"))
+	w.WriteString(strings.ReplaceAll(sb.String(), space, " "))
 }
 
 func writeFreshness(w io.Writer, indent string, f control.Freshness) {

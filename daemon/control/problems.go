@@ -11,7 +11,8 @@ const BehindTime = time.Hour
 
 // Problems says what is not well: what needs a person, or is not in sync for longer
 // than its cause explains. What is under way is well, and so is a member that is
-// offline, as long as there is a quorum. It is a pure function of the status.
+// offline, as long as there is a quorum, or on which somebody has paused the folder
+// (whose own node says so). It is a pure function of the status.
 func Problems(st Status, now time.Time) (out []string) {
 	if !st.Cluster.HasQuorum {
 		out = append(out, "no quorum")
@@ -36,7 +37,7 @@ func Problems(st Status, now time.Time) (out []string) {
 			out = append(out, fmt.Sprintf("%s open in %s", plural(n, "conflict"), f.Name))
 		}
 		for _, n := range f.Nodes {
-			if n.BehindSince != nil && now.Sub(*n.BehindSince) >= BehindTime {
+			if n.BehindSince != nil && !n.Paused && now.Sub(*n.BehindSince) >= BehindTime {
 				out = append(out, fmt.Sprintf("%s is behind in %s for %s", n.Name, f.Name, span(now.Sub(*n.BehindSince))))
 			}
 		}

@@ -20,7 +20,7 @@ func TestProblems(t *testing.T) {
 		"1 change kept in docs":          func(st *Status) { st.Folders[0].Kept = make([]BlockedPath, 1) },
 		"2 conflicts open in docs":       func(st *Status) { st.Folders[0].ConflictsOpen = 2 },
 		"c is behind in docs for 1 h": func(st *Status) {
-			st.Folders[0].Nodes = []FolderNode{{Name: "b", BehindSince: &recent}, {Name: "c", BehindSince: &old}}
+			st.Folders[0].Nodes = []FolderNode{{Name: "b", BehindSince: &recent}, {Name: "c", BehindSince: &old}, {Name: "d", BehindSince: &old, Paused: true}}
 		},
 		"no quorum; 1 path blocked in docs": func(st *Status) { st.Cluster.HasQuorum = false; st.Folders[0].Blocked = make([]BlockedPath, 1) },
 	} {

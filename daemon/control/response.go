@@ -137,8 +137,10 @@ type FolderNode struct {
 	Name            string `json:"name"`
 	AppliedRevision uint64 `json:"applied_revision"`
 	Online          bool   `json:"online"`
-	// BehindSince is set while it is online and behind: since when its disk stays at
-	// AppliedRevision, as far as this node saw it.
+	// Paused: the folder was paused there when it was last heard of.
+	Paused bool `json:"paused"`
+	// BehindSince is set while it is online and behind, and not paused: since when its
+	// disk stays at AppliedRevision, as far as this node saw it.
 	BehindSince *time.Time `json:"behind_since,omitempty"`
 }
 
@@ -195,6 +197,9 @@ type WaitFolder struct {
 	Name     string       `json:"name"`
 	Revision uint64       `json:"revision"`
 	Nodes    []FolderNode `json:"nodes"`
+	// NotBrought counts paths of that revision that are not on this disk, for the node
+	// only sends.
+	NotBrought int `json:"not_brought"`
 }
 
 // LogEntry is one line of `log`: a commit of a folder, or a version of a path.

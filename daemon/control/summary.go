@@ -34,22 +34,22 @@ func (s summary) main() string {
 	case StateHalted:
 		return "halted: " + firstLine(f.Error)
 	case StatePaused:
-		return "paused" + s.here(" here") + fmt.Sprintf("; `lockstep folder resume %s` goes on", f.Name)
+		return "paused" + s.here(" here") + fmt.Sprintf("; `lockstep folder resume %s` lets it go on", f.Name)
 	case StateOffline:
 		return s.offline()
 	case StateScanning:
 		if f.PendingFiles > 0 {
-			return "scanning; then " + s.receiving()
+			return "looking for changes on this disk; then " + s.receiving()
 		}
-		return "scanning"
+		return "looking for changes on this disk"
 	}
 	switch {
 	case f.PendingFiles > len(f.Blocked):
-		return s.receiving() + s.here(" to commit")
+		return s.receiving() + s.here(" to look at")
 	case f.LocalChanges > s.waiting():
-		return "taking in " + changes(f.LocalChanges-s.waiting()) + " on this disk"
+		return "looking at " + changes(f.LocalChanges-s.waiting()) + " on this disk"
 	case f.AppliedRevision < f.HeadRevision:
-		return fmt.Sprintf("bringing revision %d to the disk", f.HeadRevision)
+		return fmt.Sprintf("bringing revision %d to this disk", f.HeadRevision)
 	}
 	return s.synced()
 }
@@ -74,9 +74,14 @@ func (s summary) synced() string {
 	f, there := s.f, 0
 	var behind []string
 	for _, n := range f.Nodes {
-		switch {
-		case n.AppliedRevision >= f.HeadRevision:
+		here := n.AppliedRevision >= f.HeadRevision
+		if here {
 			there++
+		}
+		switch {
+		case n.Paused && n.Online:
+			behind = append(behind, "paused on "+n.Name)
+		case here:
 		case n.BehindSince != nil && s.now.Sub(*n.BehindSince) >= time.Minute:
 			behind = append(behind, n.Name+" is behind for "+span(s.now.Sub(*n.BehindSince)))
 		case n.Online:
@@ -85,15 +90,18 @@ func (s summary) synced() string {
 			behind = append(behind, s.away(n.Name))
 		}
 	}
+	others := ""
+	if len(behind) > 0 {
+		others = " (" + shorten(behind, ", ") + ")"
+	}
+	if f.NotBrought > 0 { // beside says what is not here
+		return "all that was made here is committed" + others
+	}
 	nodes := fmt.Sprintf("%d of %d nodes", there, len(f.Nodes))
 	if len(f.Nodes) == 1 {
 		nodes = "this node alone"
 	}
-	out := fmt.Sprintf("in sync at revision %d on %s", f.HeadRevision, nodes)
-	if len(behind) > 0 {
-		out += " (" + shorten(behind, ", ") + ")"
-	}
-	return out
+	return fmt.Sprintf("in sync at revision %d on %s%s", f.HeadRevision, nodes, others)
 }
 
 // Lacking says for whom commits wait while there is no quorum.
@@ -144,13 +152,13 @@ func (s summary) receiving() string {
 func (s summary) beside() (out []string) {
 	f := s.f
 	if n := s.held(); n > 0 {
-		out = append(out, fmt.Sprintf("%d deletions are held: `lockstep folder allow %s` or `revert %s`", n, f.Name, f.Name))
+		out = append(out, fmt.Sprintf("%s held: `lockstep folder allow %s` or `revert %s`", plural(n, "deletion"), f.Name, f.Name))
 	}
 	if n := len(f.Kept); n > 0 {
-		out = append(out, fmt.Sprintf("%s kept here, which only receives: `lockstep folder revert %s`", changes(n), f.Name))
+		out = append(out, fmt.Sprintf("%s made here and not committed, for this node only receives: `lockstep folder revert %s`", changes(n), f.Name))
 	}
 	if n := f.NotBrought; n > 0 {
-		out = append(out, plural(n, "path")+" of others not brought, for it only sends")
+		out = append(out, plural(n, "path")+" of others not brought, for this node only sends")
 	}
 	if n := len(f.Blocked); n > 0 {
 		out = append(out, plural(n, "path")+" blocked")
@@ -179,8 +187,8 @@ func (s summary) here(where string) string {
 	return ""
 }
 
-// away names a member that is offline, with how long ago it was seen.
-func (s summary) away(name string) string { return name + ", " + s.seen(name) }
+// away says of a member that is offline how long ago it was seen.
+func (s summary) away(name string) string { return name + " was " + s.seen(name) }
 
 func (s summary) seen(name string) string {
 	i := slices.IndexFunc(s.c.Nodes, func(n ClusterMember) bool { return n.Name == name })

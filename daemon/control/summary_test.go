@@ -21,29 +21,36 @@ func TestSummarize(t *testing.T) {
 	for want, change := range map[string]func(*FolderStatus){
 		"in sync at revision 42 on 3 of 3 nodes":    func(f *FolderStatus) {},
 		"in sync at revision 42 on this node alone": func(f *FolderStatus) { f.Nodes = three[:1] },
-		"in sync at revision 42 on 1 of 3 nodes (b, last seen 2 h ago, c is behind)": func(f *FolderStatus) {
+		"in sync at revision 42 on 1 of 3 nodes (b was last seen 2 h ago, c is behind)": func(f *FolderStatus) {
 			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "b", AppliedRevision: 40, Online: false}, {Name: "c", AppliedRevision: 40, Online: true}}
 		},
 		"in sync at revision 42 on 3 of 3 nodes; 1 path blocked; 2 conflicts open: `lockstep conflicts`": func(f *FolderStatus) { f.Blocked = make([]BlockedPath, 1); f.ConflictsOpen = 2 },
 		"in sync at revision 42 on 1 of 2 nodes (c is behind for 2 h)": func(f *FolderStatus) {
 			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "c", AppliedRevision: 40, Online: true, BehindSince: &seen}}
 		},
+		"in sync at revision 42 on 2 of 4 nodes (paused on b, paused on c, d was not seen yet)": func(f *FolderStatus) {
+			f.Nodes = []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "b", AppliedRevision: 42, Online: true, Paused: true},
+				{Name: "c", AppliedRevision: 40, Online: true, Paused: true}, {Name: "d", AppliedRevision: 40, Paused: true}}
+		},
 		"receiving 312 paths, 1.2 GiB, about 40 s, from b and c": func(f *FolderStatus) {
 			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
 		},
-		"receiving 1 path, 1 change to commit":                               func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
-		"taking in 12 changes on this disk":                                  func(f *FolderStatus) { f.LocalChanges = 12 },
-		"bringing revision 42 to the disk":                                   func(f *FolderStatus) { f.AppliedRevision = 41 },
-		"12 changes here wait for b (last seen 2 h ago) or c (not seen yet)": func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
-		"commits wait for b (last seen 2 h ago) or c (not seen yet)":         func(f *FolderStatus) { f.State = StateOffline },
-		"scanning": func(f *FolderStatus) { f.State = StateScanning },
-		"paused, 3 changes here; `lockstep folder resume docs` goes on": func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
-		"halted: the root is missing":                                   func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
-		"in sync at revision 42 on 3 of 3 nodes; 812 deletions are held: `lockstep folder allow docs` or `revert docs`": func(f *FolderStatus) { f.LocalChanges, f.Held = 812, []Held{{Deletes: 812}} },
-		"in sync at revision 42 on 3 of 3 nodes; 2 changes kept here, which only receives: `lockstep folder revert docs`": func(f *FolderStatus) {
+		"receiving 1 path, 1 change to look at":                                func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
+		"looking at 12 changes on this disk":                                     func(f *FolderStatus) { f.LocalChanges = 12 },
+		"bringing revision 42 to this disk":                                   func(f *FolderStatus) { f.AppliedRevision = 41 },
+		"12 changes here wait for b (last seen 2 h ago) or c (not seen yet)":  func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
+		"commits wait for b (last seen 2 h ago) or c (not seen yet)":          func(f *FolderStatus) { f.State = StateOffline },
+		"looking for changes on this disk":                                    func(f *FolderStatus) { f.State = StateScanning },
+		"paused, 3 changes here; `lockstep folder resume docs` lets it go on": func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
+		"halted: the root is missing":                                         func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
+		"in sync at revision 42 on 3 of 3 nodes; 812 deletions held: `lockstep folder allow docs` or `revert docs`": func(f *FolderStatus) { f.LocalChanges, f.Held = 812, []Held{{Deletes: 812}} },
+		"in sync at revision 42 on 3 of 3 nodes; 2 changes made here and not committed, for this node only receives: `lockstep folder revert docs`": func(f *FolderStatus) {
 			f.LocalChanges, f.Kept = 2, make([]BlockedPath, 2)
 		},
-		"taking in 1 change on this disk; 1 path of others not brought, for it only sends": func(f *FolderStatus) { f.LocalChanges, f.NotBrought = 1, 1 },
+		"all that was made here is committed (c is behind); 2 paths of others not brought, for this node only sends": func(f *FolderStatus) {
+			f.NotBrought, f.Nodes = 2, []FolderNode{{Name: "a", AppliedRevision: 42, Online: true}, {Name: "c", AppliedRevision: 40, Online: true}}
+		},
+		"looking at 1 change on this disk; 1 path of others not brought, for this node only sends": func(f *FolderStatus) { f.LocalChanges, f.NotBrought = 1, 1 },
 	} {
 		f := idle
 		change(&f)

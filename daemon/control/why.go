@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // WhyRequest asks what a path waits for.
@@ -16,7 +18,8 @@ type WhyRequest struct {
 type WhyPath struct {
 	Path    string `json:"path"`
 	PathB64 string `json:"path_b64,omitempty"`
-	// Step is one of in-sync, unknown, open, ignored, settling, queued, missing, receiving, blocked.
+	// Step is one of in-sync, unknown, open, ignored, settling, hashing, queued, missing, receiving,
+	// staging, blocked.
 	Step   string     `json:"step"`
 	Reason string     `json:"reason,omitempty"`
 	Since  *time.Time `json:"since,omitempty"`
@@ -27,6 +30,15 @@ type WhyPath struct {
 	Node     string `json:"node,omitempty"`
 	// Holders are the members that have it, for the step missing.
 	Holders []WhyHolder `json:"holders,omitempty"`
+	// DoneBytes of SizeBytes are done, at Rate bytes a second (0: not known), for the
+	// steps hashing, receiving and staging; SizeBytes is 0 where that is not known, as
+	// before a file's turn has come.
+	DoneBytes int64 `json:"done_bytes,omitempty"`
+	SizeBytes int64 `json:"size_bytes,omitempty"`
+	Rate      int64 `json:"rate,omitempty"`
+	// Sources are the members from which something of the folder came in the last
+	// seconds, for the step receiving.
+	Sources []string `json:"sources,omitempty"`
 }
 
 // WhyHolder is a member that has what is missing here.
@@ -83,6 +95,11 @@ func (w WhyPath) Sentence(now time.Time) string {
 		out = "a program has it open for writing: it is taken once it is closed, or after a minute without a change (2 s where history knows it)"
 	case "settling":
 		out = "changed here: it is taken once nobody writes to it"
+	case "hashing":
+		out = "changed here, and being read" + w.far(": ")
+		if w.SizeBytes == 0 {
+			out = "changed here, read, and about to be committed"
+		}
 	case "queued":
 		out = "its change is stored here and waits to be committed"
 	case "missing":
@@ -91,9 +108,11 @@ func (w WhyPath) Sentence(now time.Time) string {
 			out = "waits for content that is on " + holders(w.Holders, now)
 		}
 	case "receiving":
-		out = version + " is being brought to this disk"
-		if w.Kind == "absent" {
-			out = "its deletion in " + version + " is being carried out here"
+		out = w.receiving(version)
+	case "staging":
+		out = version + " is being written to this disk" + w.far(": ")
+		if w.DoneBytes == w.SizeBytes {
+			out = version + " is complete on this disk, and about to be moved into its place"
 		}
 	case "blocked":
 		out = "blocked"
@@ -105,6 +124,34 @@ func (w WhyPath) Sentence(now time.Time) string {
 	}
 	if w.Since != nil {
 		out += " (for " + span(now.Sub(*w.Since)) + ")"
+	}
+	return out
+}
+
+// receiving says what is brought to this disk, how far that is, and from whom.
+func (w WhyPath) receiving(version string) string {
+	switch {
+	case w.Kind == "absent":
+		return "its deletion in " + version + " is being carried out here"
+	case w.SizeBytes == 0 && len(w.Sources) == 0:
+		return version + " is being brought to this disk"
+	}
+	out := version + " is being received"
+	if len(w.Sources) > 0 {
+		out += " from " + shorten(w.Sources, " and ")
+	}
+	return out + w.far(": ")
+}
+
+// far is how much is done, how fast and how much longer it takes, where that is known.
+func (w WhyPath) far(before string) string {
+	if w.SizeBytes == 0 {
+		return ""
+	}
+	out := fmt.Sprintf("%s%s of %s", before, humanize.IBytes(uint64(w.DoneBytes)), humanize.IBytes(uint64(w.SizeBytes)))
+	if w.Rate > 0 {
+		left := time.Duration((w.SizeBytes-w.DoneBytes)/w.Rate) * time.Second
+		out += fmt.Sprintf(", %s/s, about %s left", humanize.IBytes(uint64(w.Rate)), span(left))
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -63,6 +64,7 @@ func TestFolderDeletedPausedMoved(t *testing.T) {
 	must(t, b.Kill())
 	must(t, b.Start(ctx))
 	lockstep(t, ctx, b, 1, "wait", folderName, "--timeout", "20s")
+	pausedOn(t, ctx, a, b.Name)
 	f, err := b.Folder(ctx, folderName)
 	must(t, err)
 	if _, err := os.Stat(at(b, "while")); f.State != control.StatePaused || !errors.Is(err, os.ErrNotExist) {
@@ -92,5 +94,21 @@ func TestFolderDeletedPausedMoved(t *testing.T) {
 	}))
 	if got := conflicts(t, ctx, a, "--all"); len(got) != 0 {
 		t.Errorf("conflicts: %+v", got)
+	}
+}
+
+// pausedOn waits until a node says that the folder is paused on another: who waits for all
+// is told so.
+func pausedOn(t *testing.T, ctx context.Context, n *harness.Node, other string) {
+	t.Helper()
+	must(t, harness.Until(ctx, "the news of the pause", func() error {
+		f, err := n.Folder(ctx, folderName)
+		if err == nil && !strings.Contains(f.Summary, "(paused on "+other+")") {
+			err = fmt.Errorf("%s says %q", n.Name, f.Summary)
+		}
+		return err
+	}))
+	if r := lockstep(t, ctx, n, 1, "wait", folderName, "--all"); !strings.Contains(r.Stderr, "paused on node "+other) {
+		t.Errorf("wait for all: %s", r.Stderr)
 	}
 }

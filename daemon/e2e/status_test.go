@@ -59,7 +59,7 @@ func TestStatusAnswers(t *testing.T) {
 	}
 
 	must(t, b.Start(ctx))
-	says(t, ctx, a, "in sync at revision 2 on 2 of 3 nodes (c, last seen ")
+	says(t, ctx, a, "in sync at revision 2 on 2 of 3 nodes (c was last seen ")
 	lockstep(t, ctx, a, 0, "status", "--check")
 	if out := lockstep(t, ctx, b, 0, "why", folderName+":x").Stdout; out != folderName+":x  revision 2 by a is on this disk\n" {
 		t.Errorf("why: %q", out)
@@ -68,6 +68,34 @@ func TestStatusAnswers(t *testing.T) {
 	got := seenEvents(t, ctx, b, fmt.Sprintf("%s:%d", last.Epoch, last.Seq))
 	if len(got) == 0 || got[0].Kind != "gap" || got[0].Epoch == last.Epoch {
 		t.Errorf("resumed in another epoch: %+v", got)
+	}
+	whyReceiving(t, ctx, a, b)
+}
+
+// whyReceiving: why says how far a large file is on its way, and from whom it comes.
+func whyReceiving(t *testing.T, ctx context.Context, from, to *harness.Node) {
+	t.Helper()
+	if err := to.Limit(4 << 20); err != nil {
+		t.Logf("not looked at while it comes: %v", err)
+		return
+	}
+	const size = 24 << 20
+	must(t, writeRandom(at(from, "big"), nil, size))
+	must(t, harness.Until(ctx, "the file on its way", func() error {
+		w := decode[control.WhyResult](t, lockstep(t, ctx, to, 0, "why", folderName+":big", "--json").Stdout)
+		if w.Step != "receiving" || w.SizeBytes != size || w.DoneBytes == 0 || w.DoneBytes >= size || !slices.Equal(w.Sources, []string{from.Name}) || w.Since == nil {
+			return fmt.Errorf("why: %+v", w.WhyPath)
+		}
+		return nil
+	}))
+	out := lockstep(t, ctx, to, 0, "why", folderName+":big").Stdout
+	if !strings.Contains(out, "is being received from "+from.Name+": ") || !strings.Contains(out, " of 24 MiB") {
+		t.Errorf("why: %q", out)
+	}
+	must(t, to.Limit(0))
+	lockstep(t, ctx, from, 0, "wait", folderName, "--all")
+	if out := lockstep(t, ctx, to, 0, "why", folderName+":big").Stdout; !strings.HasSuffix(out, " by "+from.Name+" is on this disk\n") {
+		t.Errorf("why: %q", out)
 	}
 }
 

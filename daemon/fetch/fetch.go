@@ -50,6 +50,15 @@ type Request struct {
 	Resume bool
 	// Source, if not nil, lets other nodes have what is written already.
 	Source *Source
+	// Meter, if not nil, is told how far the file is.
+	Meter Meter
+}
+
+// Meter is told how far one file is, from several goroutines: Want of n bytes that are
+// to be pulled, Done of n bytes that are written or were there already.
+type Meter interface {
+	Want(n int)
+	Done(n int, pulled bool)
 }
 
 // File is what is written.
@@ -166,7 +175,7 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 			}
 		}
 		if p.Zero {
-			r.progress(p.Len)
+			r.progress(i, p.Len, false)
 			continue
 		}
 		if p.Local {
@@ -179,6 +188,9 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 			}
 		}
 		r.win.add(i, p)
+		if req.Meter != nil {
+			req.Meter.Want(p.Len)
+		}
 		if r.win.bytes >= windowBytes || len(r.win.want) >= windowObjects {
 			r.flush(ctx, g)
 		}
@@ -207,7 +219,7 @@ func (r *run) resumed(i int, p chunks.Piece) (bool, error) {
 	if !p.Zero {
 		req.Source.add(p.ID, p.Offset, p.Len)
 	}
-	r.progress(p.Len)
+	r.progress(i, p.Len, false)
 	return true, nil
 }
 
@@ -227,13 +239,17 @@ func (r *run) local(ctx context.Context, i int, p chunks.Piece) (bool, error) {
 	if _, err := r.reqs[i].To.WriteAt(data, p.Offset); err != nil {
 		return false, err
 	}
-	r.progress(p.Len)
+	r.progress(i, p.Len, false)
 	return true, nil
 }
 
-func (r *run) progress(n int) {
+// progress tells of n bytes of request i.
+func (r *run) progress(i, n int, pulled bool) {
 	if r.f.Progress != nil {
 		r.f.Progress(int64(n))
+	}
+	if m := r.reqs[i].Meter; m != nil {
+		m.Done(n, pulled)
 	}
 }
 
@@ -272,7 +288,7 @@ func (r *run) flush(ctx context.Context, g *errgroup.Group) {
 				} else {
 					r.reqs[at.req].Source.add(w.want[k].ID, at.offset, len(data))
 				}
-				r.progress(len(data))
+				r.progress(at.req, len(data), true)
 			}
 			return nil
 		})

@@ -108,7 +108,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				e.st.settle(p)
 				break
 			}
-			e.st.postpone(p, postponed{why: "attributes"})
+			e.st.postpone(p, postponed{why: whyAttributes})
 			e.lookAgain()
 		case reconcile.Materialize:
 			if e.o.Mode == ModeSend {
@@ -128,7 +128,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			}
 			items = append(items, it)
 		case reconcile.LetGo: // it was not yet when letGo looked
-			e.st.postpone(p, postponed{why: "follow", at: time.Now().Add(retryLocal)})
+			e.st.postpone(p, postponed{why: whyFollow, at: time.Now().Add(retryLocal)})
 		default:
 			if c.Action == reconcile.Propose && c.had && c.row.Stat.Same(c.disk.Stat) {
 				// Recorded as a version that this history does not hold: without the
@@ -338,12 +338,14 @@ func (e *Engine) record(results []materialize.Result) error {
 	if err := b.Commit(true); err != nil {
 		return fmt.Errorf("record %d paths: %w", len(results), err)
 	}
-	recorded := time.Now()
+	recorded, done := time.Now(), 0
 	for _, r := range results {
 		if r.State == materialize.Done {
+			done++
 			e.trace.MarkAt(r.Path, trace.Recorded, recorded)
 		}
 	}
+	e.st.placed(done)
 	return nil
 }
 

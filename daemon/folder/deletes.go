@@ -53,7 +53,7 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 // mu is held.
 func (e *Engine) comesBack(p *proposal, dir id.Path, row local.Row) {
 	e.dropRow(p.rows, dir, row)
-	e.st.postpone(dir, postponed{why: "follow"})
+	e.st.postpone(dir, postponed{why: whyFollow})
 	e.lookAgain()
 }
 
@@ -146,7 +146,7 @@ func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 		if c.had { // a file of another history: forget it, then bring the head
 			e.dropRow(p.rows, path, c.row)
 		}
-		e.st.postpone(path, postponed{why: "follow"})
+		e.st.postpone(path, postponed{why: whyFollow})
 		e.lookAgain()
 	case reconcile.Wait:
 		e.st.postpone(path, postponed{why: whyOutcome})

@@ -111,6 +111,9 @@ type Engine struct {
 	sharedMu sync.Mutex
 	shared   []*fetch.Source
 
+	// hashing and staging are the files that are being read and written, for why.
+	hashing, staging works
+
 	st state
 }
 
@@ -246,7 +249,7 @@ func (e *Engine) loadQueue() error {
 		if c, ok := cmd.(meta.CommitCmd); ok {
 			changes = c.Changes
 		}
-		e.underWay(it.Sequence, flight{body.Hash, changes})
+		e.underWay(it.Sequence, flight{hash: body.Hash, changes: changes})
 		return nil
 	})
 	if err != nil {
@@ -265,6 +268,7 @@ func (e *Engine) loadQueue() error {
 type flight struct {
 	hash    id.Digest // of the body; the outcome has the same
 	changes []meta.Change
+	at      time.Time // when it was queued; zero: before the start
 }
 
 // underWay notes a proposal of this node. mu is held.

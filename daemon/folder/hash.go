@@ -77,7 +77,9 @@ func (e *Engine) hashOne(ctx context.Context, f vfs.FS, fd *found) error {
 			return err
 		}
 	}
-	file, err := e.o.Chunks.Ingest(ctx, h, before.Size, chunks.ModeFor(before.Size, fd.file))
+	work := e.hashing.begin(fd.path, before.Size)
+	defer e.hashing.set(fd.path, whole)
+	file, err := e.o.Chunks.Ingest(ctx, counted{h, work}, before.Size, chunks.ModeFor(before.Size, fd.file))
 	switch {
 	case errors.Is(err, chunks.ErrChanged):
 		fd.again = true

@@ -3,6 +3,8 @@ package folder
 import (
 	"testing"
 	"time"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
 // TestInfoDoesNotWaitForWork: status answers while a page of files is being moved.
@@ -31,4 +33,36 @@ func TestInfoDoesNotWaitForWork(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("Info waits for the engine's lock")
 	}
+}
+
+// TestInfoCountsWhatIsPlaced: of a long pass status tells what is still to come, and of
+// own changes that no leader takes it does not say that they are.
+func TestInfoCountsWhatIsPlaced(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	n := c.nodes[0]
+	info := func(files int, bytes int64) {
+		t.Helper()
+		if in, err := n.engine.Info(); err != nil || in.PendingFiles != files || in.PendingBytes != bytes {
+			t.Errorf("%d files, %d bytes are pending (%v), want %d and %d", in.PendingFiles, in.PendingBytes, err, files, bytes)
+		}
+	}
+	n.engine.st.setAhead(10, 100)
+	n.engine.st.progress(60)
+	n.engine.st.placed(4)
+	info(6, 40)
+	n.engine.st.placed(7)
+	n.engine.st.setAhead(0, 0)
+	info(0, 0)
+
+	n.set(true, false)
+	n.write("f", "1")
+	n.captured()
+	n.engine.st.postpone("f", postponed{why: whyOutcome})
+	info(0, 0)
+	if got := n.engine.notUnderWay([]id.Path{"e", "f"}); len(got) != 1 || got[0] != "e" {
+		t.Errorf("to be brought: %q", got)
+	}
+	n.set(false, false)
+	c.settled()
 }

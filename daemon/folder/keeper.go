@@ -25,14 +25,17 @@ type content struct{ e *Engine }
 func (c content) Fill(ctx context.Context, reqs []materialize.FillRequest) []error {
 	in := make([]fetch.Request, len(reqs))
 	for i, r := range reqs {
-		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Resume: r.Resume, Source: c.e.share(r.Stage)}
+		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Resume: r.Resume, Source: c.e.share(r.Stage), Meter: c.e.staging.begin(r.Path, r.Entry.Size)}
 	}
 	errs := c.e.fill.Fill(ctx, in)
 	for i, err := range errs {
-		if err != nil {
-			in[i].Source.Drop()
+		if err == nil {
+			c.e.staging.set(reqs[i].Path, whole)
+			continue
 		}
-		if err != nil && isMissing(err) {
+		c.e.staging.end(reqs[i].Path)
+		in[i].Source.Drop()
+		if isMissing(err) {
 			errs[i] = fmt.Errorf("%w: %v", materialize.ErrMissing, err)
 		}
 	}
@@ -51,6 +54,7 @@ func (e *Engine) share(stage id.Path) *fetch.Source {
 
 // unshare ends that: the stages are in their places, or gone.
 func (e *Engine) unshare() {
+	e.staging.endAll()
 	e.sharedMu.Lock()
 	defer e.sharedMu.Unlock()
 	for _, src := range e.shared {

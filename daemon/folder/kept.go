@@ -52,7 +52,7 @@ func (s *state) takeUp() {
 	defer s.mu.Unlock()
 	for p, d := range s.later {
 		if d.kept {
-			s.later[p] = postponed{why: "follow", since: d.since}
+			s.later[p] = postponed{why: whyFollow, since: d.since}
 		}
 	}
 }

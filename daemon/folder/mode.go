@@ -23,7 +23,7 @@ const (
 // How status speaks of what is left as it is.
 const (
 	whyHeld    = "its deletion here is held"
-	whySkipped = "not brought: this node only sends"
+	whySkipped = "what others made of it is not brought here, for this node only sends"
 	whyInWay   = "something that was made here is in the way of its directory"
 	whyHolds   = "removed by history, and holds what was made here"
 )
@@ -175,12 +175,12 @@ func (e *Engine) wayTo(b *local.Batch, f vfs.FS, p id.Path) (open bool, err erro
 			}
 			e.dropRow(b, d, row)
 			e.st.unkeep(d)
-			e.st.postpone(d, postponed{why: "follow"})
+			e.st.postpone(d, postponed{why: whyFollow})
 			back = true
 		}
 	}
 	if back {
-		e.st.postpone(p, postponed{why: "follow"})
+		e.st.postpone(p, postponed{why: whyFollow})
 		e.lookAgain()
 	}
 	return !back, nil

@@ -24,6 +24,9 @@ func (e *Engine) rest(ctx context.Context) error {
 	return e.packLoop(ctx)
 }
 
+// Paused reports whether the engine was made for a paused folder.
+func (e *Engine) Paused() bool { return e.o.Paused }
+
 // HeldError says that deletions wait for the user.
 type HeldError struct{ Held local.Held }
 

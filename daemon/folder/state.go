@@ -36,9 +36,13 @@ const (
 
 const (
 	// whyOutcome is the reason of a path that waits for an own proposal's outcome.
-	whyOutcome = "outcome"
+	whyOutcome = "its change here waits to be committed"
 	// whyLocal is that of one that waits for the local loop: the user changed it.
-	whyLocal = "local change"
+	whyLocal = "changed here, and not read yet"
+	// whyFollow is that of one that the next pass of the follower brings.
+	whyFollow = "about to be brought"
+	// whyAttributes is that of one whose bytes are here.
+	whyAttributes = "its mode and time are about to be set"
 )
 
 // postponed is a path whose head is not on the disk yet.
@@ -73,6 +77,7 @@ type state struct {
 	ahead    struct {
 		files int
 		bytes int64
+		done  int // of files, those that are in their places
 	}
 	rate        rate
 	authors     []id.Node
@@ -387,6 +392,14 @@ func (s *state) progress(n int64) {
 	s.rate.add(time.Now(), n)
 }
 
+// placed notes that n more of what is ahead are in their places.
+func (s *state) placed(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead.done = min(s.ahead.done+n, s.ahead.files)
+	s.bump()
+}
+
 func (s *state) setUnprotected(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -397,7 +410,7 @@ func (s *state) setUnprotected(n int64) {
 func (s *state) setAhead(files int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ahead.files, s.ahead.bytes = files, bytes
+	s.ahead.files, s.ahead.bytes, s.ahead.done = files, bytes, 0
 	if s.rate = (rate{}); bytes > 0 {
 		s.rate.start(time.Now())
 	}

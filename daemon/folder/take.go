@@ -67,6 +67,7 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 		return err
 	}
 	defer e.dropUnused(slices.Clone(all))
+	defer e.hashing.endAll()
 	if err := e.hashAll(ctx, f, all); err != nil {
 		return err
 	}
@@ -248,11 +249,11 @@ func (e *Engine) send(p *proposal, all []*found) error {
 	}
 	rows := p.rows
 	p.rows = nil
+	now := time.Now()
 	if err := p.tx.Commit(rows, cmd); err != nil {
 		return fmt.Errorf("queue %d changes: %w", len(changes), err)
 	}
-	e.underWay(p.tx.Sequence(), flight{p.tx.Hash(), changes})
-	now := time.Now()
+	e.underWay(p.tx.Sequence(), flight{p.tx.Hash(), changes, now})
 	for _, fd := range all {
 		e.trace.MarkAt(fd.path, trace.Queued, now)
 	}
@@ -353,11 +354,11 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 		e.st.settle(fd.path)
 		p.adopted = true
 		if !c.head.Entry.SameContent(c.Entry) || c.head.Entry != c.Entry {
-			e.st.postpone(fd.path, postponed{why: "attributes"})
+			e.st.postpone(fd.path, postponed{why: whyAttributes})
 			e.lookAgain()
 		}
 	case reconcile.Materialize, reconcile.LetGo:
-		e.st.postpone(fd.path, postponed{why: "follow"})
+		e.st.postpone(fd.path, postponed{why: whyFollow})
 		e.lookAgain()
 	case reconcile.Wait:
 		if c.Why == reconcile.ForHash {

@@ -107,7 +107,7 @@ func TestLocalChangesAreNotLacked(t *testing.T) {
 	t.Parallel()
 	var s state
 	s.init()
-	for p, why := range map[id.Path]string{"a/deleted": whyLocal, "b/waits": whyOutcome, "c/comes": "follow"} {
+	for p, why := range map[id.Path]string{"a/deleted": whyLocal, "b/waits": whyOutcome, "c/comes": whyFollow} {
 		s.postpone(p, postponed{why: why})
 	}
 	for dir, want := range map[id.Path]bool{"a": false, "b": false, "c": true} {

@@ -238,7 +238,7 @@ func (e *Engine) enqueue(cmd meta.Command) (id.Sequence, error) {
 	if err := tx.Commit(e.o.Local.NewBatch(), cmd); err != nil {
 		return 0, err
 	}
-	e.flight[tx.Sequence()] = flight{hash: tx.Hash()}
+	e.flight[tx.Sequence()] = flight{hash: tx.Hash(), at: time.Now()}
 	e.awaited[tx.Sequence()] = struct{}{}
 	return tx.Sequence(), nil
 }
@@ -364,7 +364,8 @@ func (e *Engine) Info() (Info, error) {
 		in.Phase = StateRunning
 	}
 	in.LocalChanges += len(e.st.blocked)
-	in.PendingFiles, in.PendingBytes = e.st.ahead.files, e.st.ahead.bytes
+	in.PendingBytes = e.st.ahead.bytes
+	own := 0 // that wait for the log to take this node's change
 	in.ReceiveRate = e.st.rate.perSecond(time.Now())
 	in.UnprotectedBytes = e.st.unprotected
 	for _, p := range slices.Sorted(maps.Keys(e.st.later)) {
@@ -377,16 +378,19 @@ func (e *Engine) Info() (Info, error) {
 			in.Left++
 			continue
 		}
+		if d.why == whyOutcome {
+			own++
+		}
 		if d.blocked != "" {
 			in.Blocked = append(in.Blocked, Blocked{p, d.blocked})
 		} else {
 			in.Waiting = append(in.Waiting, Blocked{p, d.why})
 		}
-		if in.PendingFiles == 0 {
+		if e.st.ahead.files == 0 {
 			in.PendingBytes += d.size
 		}
 	}
-	in.PendingFiles = max(in.PendingFiles, len(e.st.later)-in.Skipped-in.Left)
+	in.PendingFiles = max(e.st.ahead.files-e.st.ahead.done, len(e.st.later)-in.Skipped-in.Left-own)
 	for p, reason := range e.st.blocked {
 		in.Blocked = append(in.Blocked, Blocked{p, reason})
 	}

@@ -20,10 +20,12 @@ const (
 	Unknown   Step = "unknown"   // neither on this disk nor in history
 	Open      Step = "open"      // a program has it open for writing
 	Ignored   Step = "ignored"   // on this disk, kept here by an ignore rule
-	Settling  Step = "settling"  // changed here, not yet quiet or not yet hashed
+	Settling  Step = "settling"  // changed here, not yet quiet
+	Hashing   Step = "hashing"   // changed here, and being read
 	Queued    Step = "queued"    // its change is under way to the log
 	Missing   Step = "missing"   // nobody online has its content
-	Receiving Step = "receiving" // it is about to be brought to this disk
+	Receiving Step = "receiving" // it is on its way to this disk, or about to be
+	Staging   Step = "staging"   // all that others have to give is here: it is put together beside its place
 	Stuck     Step = "blocked"   // time alone will not mend it
 )
 
@@ -38,6 +40,9 @@ type Explanation struct {
 	OnDisk vfs.Kind
 	// Queued is the own change under way, 0 if there is none.
 	Queued id.Sequence
+	// Work is how far the steps hashing, receiving and staging are; Size 0 where that is
+	// not known.
+	Work Work
 }
 
 // maxBelow bounds what Why lists below a directory.
@@ -138,6 +143,7 @@ func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err
 	}
 	switch {
 	case e.staysHere(p, d, &x):
+	case e.atWork(p, &x):
 	case d.blocked != "":
 		x.Step, x.Reason = Stuck, d.blocked
 	case blocked != "":
@@ -145,13 +151,36 @@ func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err
 	case slices.Contains(busy, p):
 		x.Step = Open
 	case x.Queued != 0:
-		x.Step = Queued
+		x.Step, x.Since = Queued, e.flight[x.Queued].at
 	case d.missing:
 		x.Step = Missing
 	case later && d.why != whyLocal && d.why != whyOutcome:
-		x.Step, x.Reason = Receiving, d.why
+		if x.Step = Receiving; d.why != whyFollow {
+			x.Reason = d.why
+		}
 	}
 	return x, e.explainDisk(s, p, &x)
+}
+
+// atWork explains a path whose file is being read or written now, if it is.
+func (e *Engine) atWork(p id.Path, x *Explanation) bool {
+	if work, _, is := e.hashing.of(p); is {
+		x.Step, x.Since, x.Work = Hashing, work.Begun, work
+		return true
+	}
+	work, ready, is := e.staging.of(p)
+	switch {
+	case !is, work.Pulling && work.Came == 0 && !x.Since.IsZero():
+		return false // it waits as it did before
+	case ready:
+		x.Step, x.Work = Staging, Work{Done: x.Head.Entry.Size, Size: x.Head.Entry.Size}
+		x.Since = time.Time{}
+	case work.Pulling:
+		x.Step, x.Since, x.Work = Receiving, work.Begun, work
+	default:
+		x.Step, x.Since, x.Work = Staging, work.Begun, work
+	}
+	return true
 }
 
 // explainDisk compares disk, record and head, where nothing else was found.

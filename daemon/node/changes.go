@@ -135,7 +135,7 @@ type lag struct {
 func newLags() *lags { return &lags{at: make(map[lagOf]lag), time: time.Now} }
 
 // note takes in how far the members are with a folder whose newest revision is head.
-// One that is offline has its reason, and one that comes on is at work.
+// One that is offline or paused has its reason, and one that comes on is at work.
 func (l *lags) note(f id.Folder, head uint64, nodes []control.FolderNode) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,7 +143,7 @@ func (l *lags) note(f id.Folder, head uint64, nodes []control.FolderNode) {
 		k := lagOf{f, n.Name}
 		old, behind := l.at[k]
 		switch {
-		case n.AppliedRevision >= head || !n.Online:
+		case n.AppliedRevision >= head || !n.Online || n.Paused:
 			delete(l.at, k)
 		case !behind || old.applied != n.AppliedRevision:
 			l.at[k] = lag{n.AppliedRevision, l.time()}
@@ -156,7 +156,7 @@ func (l *lags) tell(f id.Folder, nodes []control.FolderNode) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, n := range nodes {
-		if x, behind := l.at[lagOf{f, n.Name}]; behind && x.applied == n.AppliedRevision && n.Online {
+		if x, behind := l.at[lagOf{f, n.Name}]; behind && x.applied == n.AppliedRevision && n.Online && !n.Paused {
 			nodes[i].BehindSince = &x.since
 		}
 	}

@@ -46,9 +46,9 @@ func TestLags(t *testing.T) {
 	now := time.Unix(1000, 0)
 	l := newLags()
 	l.time = func() time.Time { return now }
-	since := func(applied uint64, online bool) *time.Time {
-		l.note(f, 10, []control.FolderNode{{Name: "a", AppliedRevision: 10, Online: true}, {Name: "b", AppliedRevision: applied, Online: online}})
-		out := []control.FolderNode{{Name: "a", AppliedRevision: 10, Online: true}, {Name: "b", AppliedRevision: applied, Online: online}}
+	since := func(applied uint64, online, paused bool) *time.Time {
+		out := []control.FolderNode{{Name: "a", AppliedRevision: 10, Online: true}, {Name: "b", AppliedRevision: applied, Online: online, Paused: paused}}
+		l.note(f, 10, out)
 		l.tell(f, out)
 		if out[0].BehindSince != nil {
 			t.Error("who has the head is behind")
@@ -58,11 +58,15 @@ func TestLags(t *testing.T) {
 	for i, c := range []struct {
 		applied uint64
 		online  bool
+		paused  bool
 		want    int64 // seconds after the start; -1: not behind
-	}{{10, true, -1}, {8, true, 1}, {8, true, 1}, {9, true, 3}, {9, true, 3}, {9, false, -1}, {9, true, 6}, {10, true, -1}, {0, true, 8}} {
+	}{
+		{10, true, false, -1}, {8, true, false, 1}, {8, true, false, 1}, {9, true, false, 3}, {9, true, false, 3}, {9, false, false, -1},
+		{9, true, false, 6}, {9, true, true, -1}, {9, true, false, 8}, {10, true, false, -1}, {0, true, false, 10},
+	} {
 		now = time.Unix(1000+int64(i), 0)
 		got := int64(-1)
-		if s := since(c.applied, c.online); s != nil {
+		if s := since(c.applied, c.online, c.paused); s != nil {
 			got = s.Unix() - 1000
 		}
 		if got != c.want {

@@ -258,7 +258,7 @@ func (fs *folders) states() []peers.FolderState {
 		}
 		st := peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk}
 		st.Blocked, st.Lacking = e.Lacking()
-		st.Halted = e.Halted()
+		st.Halted, st.Paused = e.Halted(), e.Paused()
 		out = append(out, st)
 	}
 	return out

@@ -79,7 +79,7 @@ func (s service) asked(what string, err error, later string) error {
 	case errors.Is(err, errNoQuorum):
 		hint = "nothing was done: run it again when `lockstep status` shows a quorum"
 	case errors.Is(err, folder.ErrPaused):
-		return control.Errorf(control.CodeFailed, "%s: %w", what, err).WithHint("`lockstep folder resume` lets it go on")
+		return control.Errorf(control.CodeFailed, "%s: %w", what, err).WithHint("`lockstep folder resume NAME` lets it go on")
 	case !errors.Is(err, context.DeadlineExceeded):
 		return err
 	}

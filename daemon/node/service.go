@@ -134,19 +134,29 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	out.WireBytesSent, out.WireBytesReceived = int64(w.Sent), int64(w.Received)
 	out.ReceiveRate = in.ReceiveRate
 	if in.PendingFiles > 0 {
-		for _, m := range s.n.peers.Sources(f, sourceTime) {
-			out.Sources = append(out.Sources, s.n.members.name(m))
-		}
-		slices.Sort(out.Sources)
+		out.Sources = s.sources(f)
 	}
 	out.Nodes = s.progress(f, in.OnDisk)
 	s.n.lags.tell(f, out.Nodes)
 	return out, nil
 }
 
+// sources names the members from which something of the folder came of late.
+func (s service) sources(f id.Folder) (out []string) {
+	for _, m := range s.n.peers.Sources(f, sourceTime) {
+		out = append(out, s.n.members.name(m))
+	}
+	slices.Sort(out)
+	return out
+}
+
 // progress is how far each member is with a folder.
 func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNode) {
-	out = append(out, control.FolderNode{Name: s.n.members.name(s.n.self), AppliedRevision: uint64(own), Online: true})
+	self := control.FolderNode{Name: s.n.members.name(s.n.self), AppliedRevision: uint64(own), Online: true}
+	if e := s.n.folders.engine(f); e != nil {
+		self.Paused = e.Paused()
+	}
+	out = append(out, self)
 	for _, m := range s.n.members.Nodes() {
 		h, ok := s.n.peers.Last(m)
 		if !ok {
@@ -154,7 +164,9 @@ func (s service) progress(f id.Folder, own id.Revision) (out []control.FolderNod
 		}
 		for _, st := range h.Folders {
 			if st.Folder == f {
-				out = append(out, control.FolderNode{Name: s.n.members.name(m), AppliedRevision: uint64(st.Applied), Online: s.n.peers.Online(m)})
+				out = append(out, control.FolderNode{
+					Name: s.n.members.name(m), AppliedRevision: uint64(st.Applied), Online: s.n.peers.Online(m), Paused: st.Paused,
+				})
 			}
 		}
 	}

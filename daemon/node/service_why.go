@@ -79,6 +79,10 @@ func (s service) explained(v *meta.View, f id.Folder, x folder.Explanation) (w c
 			w.Reason = control.Lacking(c, time.Now())
 		}
 	}
+	w.DoneBytes, w.SizeBytes, w.Rate = x.Work.Done, x.Work.Size, x.Work.Rate
+	if x.Step == folder.Receiving && x.Head.Entry.Kind != meta.Absent {
+		w.Sources = s.sources(f)
+	}
 	if x.Step == folder.Missing {
 		w.Holders = s.holders(f, x.Head.Revision)
 	}

@@ -64,6 +64,11 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 			res.Dropped = append(res.Dropped, dropped...)
 		}
 		w.Nodes = s.progress(f, rev)
+		in, err := e.Info()
+		if err != nil {
+			return res, s.waitError(f, e, err)
+		}
+		w.NotBrought = in.Skipped
 		res.Folders = append(res.Folders, w)
 		for _, b := range e.NeverSynced() {
 			bp := control.NewBlockedPath(string(b.Path), b.Reason)
@@ -99,10 +104,13 @@ func (s service) waitOthers(ctx context.Context, f id.Folder, rev id.Revision, n
 			case heard && !there && halted(h, f):
 				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s the folder has halted", s.folderName(f), name).
 					WithHint("`lockstep status` there says why; what is committed reaches it when it runs again")
+			case heard && !there && paused(h, f):
+				return dropped, control.Errorf(control.CodeFailed, "wait for %q: the folder is paused on node %s", s.folderName(f), name).
+					WithHint("`lockstep folder resume %s` there lets it go on", s.folderName(f))
 			case !heard || !there && blocked == 0:
 				next, behind = append(next, m), append(behind, name)
 			case blocked > 0:
-				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s %d of its paths cannot be brought to the disk, or it is paused there", s.folderName(f), name, blocked).
+				return dropped, control.Errorf(control.CodeFailed, "wait for %q: on node %s %s cannot be brought to the disk", s.folderName(f), name, pathsOf(blocked)).
 					WithHint("`lockstep status` there lists them, each with the reason")
 			}
 		}
@@ -166,6 +174,18 @@ func (s service) waitError(f id.Folder, e *folder.Engine, err error) error {
 // halted reports whether a member has said that a folder has stopped there.
 func halted(h peers.Heartbeat, f id.Folder) bool {
 	return slices.ContainsFunc(h.Folders, func(st peers.FolderState) bool { return st.Folder == f && st.Halted })
+}
+
+// paused reports whether a member has said that a folder is paused there.
+func paused(h peers.Heartbeat, f id.Folder) bool {
+	return slices.ContainsFunc(h.Folders, func(st peers.FolderState) bool { return st.Folder == f && st.Paused })
+}
+
+func pathsOf(n int) string {
+	if n == 1 {
+		return "a path of it"
+	}
+	return fmt.Sprintf("%d paths of it", n)
 }
 
 // reached reports whether a member has said that a revision is on its disk, but

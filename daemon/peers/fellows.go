@@ -70,9 +70,11 @@ func (l *pull) assign() {
 		l.owner[i] = nobody
 	}
 	for m := range l.members {
-		if l.members[m].behind {
+		switch c := &l.members[m]; {
+		case c.rests: // it has what it had, and will not have more
+		case c.behind:
 			fellows++
-		} else {
+		default:
 			seeds++
 		}
 	}
@@ -83,7 +85,7 @@ func (l *pull) assign() {
 	var able []int // to take a part
 	for m := range l.members {
 		c := &l.members[m]
-		c.fellow, c.pause = c.behind, minPause
+		c.fellow, c.pause = c.behind && !c.rests, minPause
 		if c.fellow && now >= c.link.tardy.Load() {
 			able = append(able, m)
 		}

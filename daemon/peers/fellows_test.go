@@ -146,6 +146,38 @@ func TestFellowsWithoutTheAuthor(t *testing.T) {
 	}
 }
 
+// To a member that will not come on, for it is paused, has halted or lacks room, nothing
+// is left.
+func TestWhoRestsIsNoFellow(t *testing.T) {
+	t.Parallel()
+	author, readers := sharers(t, 2)
+	a, b := readers[0], readers[1]
+	want := author.back.put(randoms(300, 16<<10)...)
+	for _, c := range []struct {
+		state  FolderState
+		fellow bool
+	}{{FolderState{}, true}, {FolderState{Paused: true}, false}, {FolderState{Halted: true}, false}, {FolderState{Lacking: 2}, false}, {FolderState{Blocked: 2}, true}} {
+		c.state.Folder, c.state.Revision = sharedFolder, 1
+		b.back.set(Heartbeat{Folders: []FolderState{c.state}})
+		b.Kick()
+		until(t, a, "the state of the other", func() bool { h, _ := a.Last(b.id()); return slices.Equal(h.Folders, []FolderState{c.state}) })
+		l := &pull{p: a.Peers, want: want, members: a.candidates(sharedFolder, []id.Node{author.id()}), sharing: sharing{owner: make([]int8, len(want))}}
+		l.assign()
+		left := 0
+		for _, o := range l.owner {
+			if o != nobody {
+				left++
+			}
+		}
+		if left > 0 != c.fellow {
+			t.Errorf("to one that says %+v are left %d of %d", c.state, left, len(want))
+		}
+	}
+	g := gather(t, want)
+	pullAll(t, a, author, want, g.got)
+	g.complete()
+}
+
 // Who has the head on the disk is asked as the author is.
 func TestAllWhoHaveTheHeadAreAsked(t *testing.T) {
 	t.Parallel()

@@ -59,6 +59,9 @@ type FolderState struct {
 	Lacking int `json:"lacking,omitempty"`
 	// Halted: the folder has stopped there, for a reason that its status says.
 	Halted bool `json:"halted,omitempty"`
+	// Paused: somebody has paused the folder there, so Applied stays as it is until
+	// somebody lets it go on. Older versions do not send it; they count one Lacking.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // Kick makes this node's next heartbeats go out now, because its state changed

@@ -3,6 +3,7 @@ package peers
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -32,6 +33,10 @@ func TestHeartbeatsOfOtherVersions(t *testing.T) {
 	}
 	if got, err = decodeHeartbeat(from, data); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	state.Paused = true
+	if data, err = json.Marshal(state); err != nil || !strings.HasSuffix(string(data), `,"applied":3,"paused":true}`) {
+		t.Errorf("a paused folder's: %s, %v", data, err)
 	}
 	newer := `{"version":"9","applied_index":1,"unknown":{"x":[1]},"folders":[{"folder":"` + id.Folder{2}.String() + `","applied":3,"unknown":true}]}`
 	if got, err = decodeHeartbeat(from, []byte(newer)); err != nil || len(got.Folders) != 1 || got.Folders[0].Applied != 3 {

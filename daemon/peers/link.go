@@ -213,6 +213,7 @@ func (p *Peers) candidates(folder id.Folder, prefer []id.Node) []candidate {
 		c := candidate{link: l, rank: 1}
 		at, syncs := l.last.folder(folder)
 		c.behind = syncs && at.Applied < head && (len(prefer) == 0 || n != prefer[0])
+		c.rests = c.behind && (at.Paused || at.Halted || at.Lacking > 0)
 		if slices.Contains(prefer, n) || syncs && head > 0 && at.Applied >= head {
 			c.rank = 0
 		}

@@ -105,13 +105,14 @@ type candidate struct {
 	lies int
 	dead bool
 	slow bool // what it owed was taken from it: it comes last
-	// behind: it has not got the head either. If the pull is shared it is a fellow.
-	behind, fellow bool
-	gave           time.Time     // when an object last came from a fellow
-	given          int           // how many did
-	part           int           // how many wants were left to it
-	late           int           // how often some were taken back
-	pause          time.Duration // before it is asked again for what it had not
+	// behind: it has not got the head either. If the pull is shared it is a fellow, but
+	// where it rests: it is not getting the head now, so nothing is left to it.
+	behind, rests, fellow bool
+	gave                  time.Time     // when an object last came from a fellow
+	given                 int           // how many did
+	part                  int           // how many wants were left to it
+	late                  int           // how often some were taken back
+	pause                 time.Duration // before it is asked again for what it had not
 }
 
 // flight is one request in progress, or its result.
