@@ -94,6 +94,10 @@ func TestCompletion(t *testing.T) {
 		"folder set docs conflicts=h": {"conflicts=history", noFiles},
 		"folder set docs only=":       {noFiles},
 		"folder set none ":            {moreOnly},
+		"node rm ":                    {"desk", noFiles},
+		"node promote d":              {"desk", noFiles},
+		"node demote x":               {noFiles},
+		"node transfer-leadership ":   {"desk", noFiles},
 	} {
 		check(line, want...)
 	}

@@ -14,9 +14,10 @@ func newWhyCommand(a *app) *cobra.Command {
 		Use:   "why PATH",
 		Short: "Say what a path waits for, on whom, and since when",
 		Long: `Says where PATH stands between this disk and the folder's history: in sync, open in
-a program, settling, queued, waiting for content that another member has, being
-received, or blocked and why. For a directory or a whole folder it also lists the
-first paths below that are not in sync.`,
+a program, settling, being read, queued, waiting for content that another member
+has, being received or written (how far, how fast, from whom), or blocked and why.
+For a directory or a whole folder it also lists the first paths below that are not
+in sync.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runWhy(cmd.Context(), a, args[0]) },
 	}

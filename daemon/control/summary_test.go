@@ -35,14 +35,14 @@ func TestSummarize(t *testing.T) {
 		"receiving 312 paths, 1.2 GiB, about 40 s, from b and c": func(f *FolderStatus) {
 			f.PendingFiles, f.PendingBytes, f.ReceiveRate, f.Sources = 312, 1<<30*6/5, 1<<30*3/100, []string{"b", "c"}
 		},
-		"receiving 1 path, 1 change to look at":                                func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
-		"looking at 12 changes on this disk":                                     func(f *FolderStatus) { f.LocalChanges = 12 },
-		"bringing revision 42 to this disk":                                   func(f *FolderStatus) { f.AppliedRevision = 41 },
-		"12 changes here wait for b (last seen 2 h ago) or c (not seen yet)":  func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
-		"commits wait for b (last seen 2 h ago) or c (not seen yet)":          func(f *FolderStatus) { f.State = StateOffline },
-		"looking for changes on this disk":                                    func(f *FolderStatus) { f.State = StateScanning },
-		"paused, 3 changes here; `lockstep folder resume docs` lets it go on": func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
-		"halted: the root is missing":                                         func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
+		"receiving 1 path, 1 change to look at":                                                                     func(f *FolderStatus) { f.PendingFiles, f.LocalChanges = 1, 1 },
+		"looking at 12 changes on this disk":                                                                        func(f *FolderStatus) { f.LocalChanges = 12 },
+		"bringing revision 42 to this disk":                                                                         func(f *FolderStatus) { f.AppliedRevision = 41 },
+		"12 changes here wait for b (last seen 2 h ago) or c (not seen yet)":                                        func(f *FolderStatus) { f.State, f.LocalChanges = StateOffline, 12 },
+		"commits wait for b (last seen 2 h ago) or c (not seen yet)":                                                func(f *FolderStatus) { f.State = StateOffline },
+		"looking for changes on this disk":                                                                          func(f *FolderStatus) { f.State = StateScanning },
+		"paused, 3 changes here; `lockstep folder resume docs` lets it go on":                                       func(f *FolderStatus) { f.State, f.LocalChanges = StatePaused, 3 },
+		"halted: the root is missing":                                                                               func(f *FolderStatus) { f.State, f.Error, f.ConflictsOpen = StateHalted, "the root is missing\nmore", 1 },
 		"in sync at revision 42 on 3 of 3 nodes; 812 deletions held: `lockstep folder allow docs` or `revert docs`": func(f *FolderStatus) { f.LocalChanges, f.Held = 812, []Held{{Deletes: 812}} },
 		"in sync at revision 42 on 3 of 3 nodes; 2 changes made here and not committed, for this node only receives: `lockstep folder revert docs`": func(f *FolderStatus) {
 			f.LocalChanges, f.Kept = 2, make([]BlockedPath, 2)

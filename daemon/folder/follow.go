@@ -240,20 +240,10 @@ func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first
 	return nil, nil
 }
 
-// notUnderWay leaves out the paths whose own change is on its way to the log.
-func (e *Engine) notUnderWay(paths []id.Path) []id.Path {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.pending) == 0 {
-		return paths
-	}
-	return slices.DeleteFunc(slices.Clone(paths), func(p id.Path) bool { return e.pendingSeq(p) != 0 })
-}
-
 // measure tells status how much may have to be brought.
 func (e *Engine) measure(s *snap, paths []id.Path) error {
 	files, bytes := 0, int64(0)
-	for _, p := range e.notUnderWay(paths) {
+	for _, p := range paths {
 		v, err := s.version(p)
 		if err != nil {
 			return err
