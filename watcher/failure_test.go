@@ -321,6 +321,11 @@ func TestShutDirectoryIsOneBlockedPath(t *testing.T) {
 		x.w.Requeue(p)
 	}
 	x.flush()
+	for _, d := range x.all() {
+		if d.Path.Below("d") && d.Blocked != "" {
+			t.Errorf("reported %+v", d)
+		}
+	}
 	if got := fmt.Sprint(x.w.Blocked()); got != "[{d permission denied}]" {
 		t.Errorf("blocked %v", got)
 	}
