@@ -18,7 +18,8 @@ const maxFollow = 64
 // follows is false where the path stays.
 func (s *Survey) landing(at id.Path, head meta.Version) (there meta.Version, follows bool, err error) {
 	there = head
-	for p := at; there.Entry.Kind == meta.Absent; follows = true {
+	p := at
+	for i := 0; i < maxFollow && there.Entry.Kind == meta.Absent; i++ {
 		next, blocks, err := s.renamed(p)
 		if err != nil || next == p {
 			if follows && blocks.Entry.Kind != meta.Absent {
@@ -26,7 +27,7 @@ func (s *Survey) landing(at id.Path, head meta.Version) (there meta.Version, fol
 			}
 			return there, follows, err
 		}
-		p = next
+		p, follows = next, true
 		if there, _, err = s.view.At(s.o.ID, p, s.head.Revision); err != nil {
 			return there, true, err
 		}
