@@ -99,8 +99,12 @@ func (a *author) content() Entry {
 
 // act does one random thing on the disk and queues it.
 func (a *author) act(t *rapid.T) {
+	a.do(t, rapid.SampledFrom([]string{"create", "mkdir", "edit", "edit", "chmod", "delete", "move", "move", "two"}).Draw(t, "op"))
+}
+
+// do does one kind of thing to a random path.
+func (a *author) do(t *rapid.T, op string) {
 	all := a.under("")
-	op := rapid.SampledFrom([]string{"create", "mkdir", "edit", "edit", "chmod", "delete", "move", "move", "two"}).Draw(t, "op")
 	if op == "create" || op == "mkdir" || len(all) == 0 {
 		p, ok := a.free(t)
 		if !ok {

@@ -26,6 +26,7 @@ type commit struct {
 	time  int64
 	// history: losers make no copies.
 	history bool
+	undo    *undoing // nil but in a rollback
 
 	cur      map[id.Path]*effect
 	curBytes int

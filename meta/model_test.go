@@ -11,13 +11,16 @@ import (
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
-// model is the conflict rules in plain maps, without a store, parents or moves:
-// every path is at the top. It is written from DESIGN.md, not from the code.
+// model is the conflict rules in plain maps, without a store or parents: every path is
+// at the top. Moves go to names that never were, by somebody who has seen the head, and
+// nobody who has not seen a move names what was moved (see stale): what is modelled of
+// them is where records go. It is written from DESIGN.md, not from the code.
 type model struct {
 	rev     int
 	paths   map[string][]modelVersion // oldest first
 	records []*modelRecord
 	history bool                   // conflicts=history
+	rolled  string                 // the path of the last rollback
 	sent    map[int][]modelOutcome // by node, outcomes in the order of sequences
 }
 
@@ -25,42 +28,56 @@ type modelVersion struct {
 	rev    int
 	e      Entry // Absent for a tombstone
 	node   int
-	loser  bool // a conflict copy, or built on one
-	merged bool // holds content that its author had not seen
-	hidden bool // no disk has it
+	loser  bool   // a conflict copy, or built on one
+	merged bool   // holds content that its author had not seen
+	hidden bool   // no disk has it
+	from   string // moved from there
+	to     string // of a tombstone: moved to there
+	back   int    // of a rollback: 1 and its target
 }
 
 // modelRecord is one conflict, resolved by what users do to the copy.
 type modelRecord struct {
-	line       string // kind, path and copy
+	kind       string
 	path, copy string // copy "": decided by rule
 	hidden     bool
 	was        Entry // the copy's newest content
 	state      string
 }
 
-// settle resolves the open records that a version just written at q decides.
-func (m *model) settle(q string) {
+// settle resolves the open records that versions just written at some paths decide.
+func (m *model) settle(written ...string) {
 	for _, r := range m.records {
-		if r.state != "open" || q != r.path && q != r.copy {
+		atPath, atCopy := slices.Contains(written, r.path), slices.Contains(written, r.copy)
+		if r.state != "open" || !atPath && !atCopy {
 			continue
 		}
 		path, _ := m.newest(r.path)
+		was := r.path
+		if to := m.wentTo(r.path); atPath && to != "" {
+			r.path = to
+			path, _ = m.newest(to)
+		}
 		other, _ := m.newest(r.copy)
 		same := path.live().Kind != Absent && path.e.SameContent(r.was)
 		switch {
-		case r.hidden && q == r.copy && other.loser && other.live().Kind != Absent:
+		case r.hidden && atCopy && other.loser && other.live().Kind != Absent:
 			r.hidden = false
 		case r.hidden:
-			if q == r.path && same {
+			if path.rev == m.rev && same {
 				r.state = "resolved other"
 			}
+		case other.e.Kind == Absent && other.to != "":
+			r.state = "resolved both"
 		case other.e.Kind == Absent && same:
 			r.state = "resolved other"
 		case other.e.Kind == Absent:
 			r.state = "resolved current"
 		}
-		if q == r.copy && (!r.hidden || other.hidden) {
+		if r.state != "open" && !r.hidden {
+			r.path = was // a record that a copy's end resolves says where the path was
+		}
+		if atCopy && (!r.hidden || other.hidden) {
 			r.was = other.e
 		}
 	}
@@ -190,12 +207,11 @@ func (m *model) reopened(record int, copy string, e Entry) *modelRecord {
 	if v, _ := m.newest(r.path); v.live().Kind != Absent && v.e.SameContent(e) {
 		return nil
 	}
-	kind, _, _ := strings.Cut(r.line, " ")
-	return &modelRecord{line: kind + " " + r.path + " " + copy, path: r.path, copy: copy, hidden: true, was: e, state: "open"}
+	return &modelRecord{kind: r.kind, path: r.path, copy: copy, hidden: true, was: e, state: "open"}
 }
 
 func (m *model) automatic(p string) {
-	m.records = append(m.records, &modelRecord{line: "edit/delete " + p, state: "automatic"})
+	m.records = append(m.records, &modelRecord{kind: "edit/delete", path: p, state: "automatic"})
 }
 
 func (m *model) put(node int, p string, base int, known, loser bool, h modelVersion, ch Change, o *modelOutcome, write func(string, modelVersion)) {
@@ -309,7 +325,7 @@ func (m *model) clash(node int, p string, was Entry, h modelVersion, ch Change, 
 	q := fmt.Sprintf("%s (conflict %s r%d)", stem, string('a'+rune(node)), m.rev+1)
 	hidden := m.history && ch.Entry.Kind != Dir
 	write(q, modelVersion{e: ch.Entry, loser: true, hidden: hidden})
-	m.records = append(m.records, &modelRecord{line: kind + " " + p + " " + q, path: p, copy: q, hidden: hidden, was: ch.Entry, state: "open"})
+	m.records = append(m.records, &modelRecord{kind: kind, path: p, copy: q, hidden: hidden, was: ch.Entry, state: "open"})
 }
 
 func (m *model) tree() string {
@@ -359,22 +375,20 @@ func TestModelProperty(t *testing.T) {
 			if ch.Op == OpPut {
 				ch.Mask = rapid.SampledFrom([]Fields{FieldsAll, FieldContent | FieldMTime, FieldMode}).Draw(r, "mask")
 			}
-			w.commit(nodes[n], ch)
-			m.apply(n, ch)
+			w.modelStep(r, m, nodes, n, ch)
 			for p := range m.paths {
 				if !slices.Contains(names, p) {
 					names = append(names, p)
 				}
 			}
 			slices.Sort(names)
-			w.story.WriteString(fmt.Sprintf("%c %d %s base %d own %d: %s %d mask %d\n", 'a'+n, ch.Op, ch.Path, ch.Base.Revision, ch.Base.Own, show(ch.Entry), ch.Entry.MTime, ch.Mask))
 			if got, want := w.fullTree(), m.tree(); got != want || int(w.head().Revision) != m.rev {
 				r.Fatalf("%s\nrevision %s, model %d\nmachine:\n%s\nmodel:\n%s", w.story.String(), w.head().Revision, m.rev, got, want)
 			}
 		}
 		var lines []string
 		for _, x := range m.records {
-			lines = append(lines, x.line+" "+x.state)
+			lines = append(lines, x.String())
 		}
 		if got, want := w.recordLines(), strings.Join(lines, "\n"); got != want {
 			r.Fatalf("%s\nrecords:\n%s\nmodel:\n%s", w.story.String(), got, want)

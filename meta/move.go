@@ -18,7 +18,7 @@ func (c *commit) move(ch Change) error {
 		return err
 	}
 	if gone != nil {
-		c.stays(ch, src)
+		c.stays(ch)
 		return c.moveGone(ch, src, *gone)
 	}
 	dst, over, err := c.locate(target{path: c.redirected(ch.Path), via: Accepted})
@@ -30,7 +30,7 @@ func (c *commit) move(ch Change) error {
 	}
 	o := ChangeOutcome{Proposed: ch.Path, Kind: Dropped, Path: src.path, Base: src.base, BasePath: src.origin}
 	if dst.path == src.path {
-		c.stays(ch, src)
+		c.stays(ch)
 		o.Kind = Unchanged
 		c.report(o)
 		return nil
@@ -38,7 +38,7 @@ func (c *commit) move(ch Change) error {
 	if fits, err := c.fits(head, dst.path, over.live()); err != nil {
 		return err
 	} else if !fits || dst.path.Below(src.path) || src.path.Below(dst.path) {
-		c.stays(ch, src)
+		c.stays(ch)
 		c.report(o)
 		return nil
 	}
@@ -49,34 +49,49 @@ func (c *commit) move(ch Change) error {
 }
 
 // stays reports that the author, for whom its old path is free now, does not know
-// what is there.
-func (c *commit) stays(ch Change, src target) {
-	c.report(ChangeOutcome{Proposed: ch.From, Kind: Dropped, Path: src.path, Base: src.base, BasePath: src.origin})
+// what is there: what it makes there next is new, and no edit of what it moved away.
+func (c *commit) stays(ch Change) {
+	c.report(ChangeOutcome{Proposed: ch.From, Kind: Dropped})
 }
 
 // gone returns the tombstone that ended the entry which the author moved, nil
 // while the entry is still there: the path is absent, or holds another entry that
 // came after.
 func (c *commit) gone(src target, head version, ok bool) (*version, error) {
-	if !ok || !head.live() {
+	if ok && head.live() {
+		known, err := c.knows(head, src.base, src.origin)
+		if err != nil || known || src.base.IsNone() {
+			return nil, err
+		}
+	} else if src.base.IsNone() {
 		return &head, nil
 	}
-	known, err := c.knows(head, src.base, src.origin)
-	if err != nil || known || src.base.IsNone() {
+	end, found, err := c.ended(src.path, src.base.Revision)
+	switch {
+	case err != nil:
 		return nil, err
+	case found:
+		return &end, nil
+	case head.live():
+		return nil, nil
 	}
+	return &head, nil
+}
+
+// ended is the first tombstone of p after r: what ended the entry that was there then,
+// whatever was made and moved there since.
+func (c *commit) ended(p id.Path, r id.Revision) (end version, found bool, err error) {
 	d, err := c.past()
 	if err != nil {
-		return nil, err
+		return end, false, err
 	}
-	var found *version
-	err = d.versions(c.folder, src.path, c.head.Revision, src.base.Revision+1, func(v version) (bool, error) {
-		if !v.live() {
-			found = &v
+	err = d.versions(c.folder, p, c.head.Revision, r+1, func(v version) (bool, error) {
+		if !v.live() && !v.hidden() {
+			end, found = v, true
 		}
 		return true, nil
 	})
-	return found, err
+	return end, found, err
 }
 
 // moveGone is for a move of an entry that somebody else moved or deleted first.
@@ -127,17 +142,25 @@ func (c *commit) moveGone(ch Change, src target, tomb version) error {
 	return c.restoreAt(ch, src, was, n)
 }
 
-// movedTo follows a tombstone to where the entry is now; "" if it is nowhere.
+// movedTo follows a tombstone to where the entry is now, not to what took a place that
+// it had meanwhile; the path is "" if it is nowhere.
 func (c *commit) movedTo(v version) (id.Path, version, error) {
 	for i := 0; v.To != "" && i < maxHops; i++ {
-		next, ok, err := c.newest(v.To)
-		if err != nil || !ok {
+		end, found, err := c.ended(v.To, v.Revision)
+		if err != nil {
 			return "", version{}, err
 		}
-		if next.live() {
-			return next.Path, next, nil
+		if !found {
+			next, ok, err := c.newest(v.To)
+			if err != nil || !ok {
+				return "", version{}, err
+			}
+			if next.live() {
+				return next.Path, next, nil
+			}
+			end = next
 		}
-		v = next
+		v = end
 	}
 	return "", version{}, nil
 }
@@ -171,8 +194,8 @@ func (c *commit) restoreBelow(ch Change, src target) error {
 		return err
 	}
 	seen := c.seen
-	if seen.IsNone() {
-		seen = src.base
+	if seen.IsNone() && !src.own {
+		seen = src.base // an own outcome's says nothing of what others made below
 	}
 	return d.below(c.folder, src.origin, max(seen.Revision, src.base.Revision), func(v version) error {
 		p := v.Path.Rebase(src.origin, ch.Path)
@@ -190,8 +213,25 @@ func (c *commit) restoreBelow(ch Change, src target) error {
 		if !v.live() || p.Check() != nil {
 			return nil // what cannot be named there stays in history at its old path
 		}
+		if elsewhere, err := c.elsewhere(v); err != nil || elsewhere {
+			return err
+		}
 		return c.putBack(p, v.Entry)
 	})
+}
+
+// elsewhere reports whether v, a file that its author took along with a directory, is
+// where somebody else has moved it, with the same content: the first move stays.
+func (c *commit) elsewhere(v version) (bool, error) {
+	if v.Entry.Kind == Dir {
+		return false, nil
+	}
+	end, found, err := c.ended(v.Path, v.Revision)
+	if err != nil || !found {
+		return false, err
+	}
+	_, now, err := c.movedTo(end)
+	return now.live() && now.Entry.SameContent(v.Entry), err
 }
 
 // moveTo carries out a move to a path that may be taken.

@@ -15,6 +15,7 @@ func (c *commit) rollback(p id.Path, target id.Revision) (reason string, err err
 			return reason, err
 		}
 	}
+	c.undo = &undoing{under: p, target: target}
 	d, err := c.past()
 	if err != nil {
 		return "", err

@@ -97,8 +97,12 @@ func (c *commit) final(p id.Path) (version, error) {
 	return v, err
 }
 
-// wentTo is where this commit moved what was at v's path; "" if it moved nothing.
+// wentTo is where this commit moved what was at v's path; "" if it moved nothing. A
+// rollback moves what it brings back to where it was.
 func (c *commit) wentTo(v version) (id.Path, error) {
+	if c.undo != nil && !v.live() && v.Revision == c.rev {
+		return c.undone(v.Path)
+	}
 	for i := 0; !v.live() && v.Revision == c.rev && v.To != "" && i < maxHops; i++ {
 		next, err := c.final(v.To)
 		if err != nil {
@@ -133,6 +137,12 @@ func (c *commit) settle(x *Conflict) (changed bool, err error) {
 	case x.Hidden && other.live() && other.copied:
 		x.Hidden, changed = false, true // its author made a directory of it
 	case x.Hidden:
+		if to != "" {
+			x.Path, changed = to, true
+			if path, err = c.final(to); err != nil {
+				return false, err
+			}
+		}
 		if path.live() && path.Revision == c.rev && path.Entry.SameContent(other.Lost) {
 			c.resolved(x, KeepLoser.String())
 			return true, nil
@@ -143,7 +153,7 @@ func (c *commit) settle(x *Conflict) (changed bool, err error) {
 	case !other.live():
 		return c.settleGone(x, path, other, to)
 	}
-	if to != "" {
+	if to != "" && !x.Hidden {
 		x.Path, changed = to, true
 	}
 	return changed, nil

@@ -84,8 +84,8 @@ func (v *View) newestOf(f id.Folder, p id.Path, until id.Revision, want func(Ver
 	return out, err
 }
 
-// line is what the entry that is at p now was at r: at p, or where it was moved from
-// since.
+// line is what the entry that is at p now was at r: at p, where it was moved from since,
+// or where it had been moved to then and a rollback has brought it back from.
 func (v *View) line(f id.Folder, p id.Path, r id.Revision) (Version, error) {
 	head, err := v.head(f)
 	if err != nil {
@@ -107,5 +107,8 @@ func (v *View) line(f id.Folder, p id.Path, r id.Revision) (Version, error) {
 		p, head = came.From, came.Revision-1
 	}
 	x, _, err := v.d.at(f, from, r)
+	for i := 0; err == nil && !x.live() && x.To != "" && i < maxHops; i++ {
+		x, _, err = v.d.at(f, x.To, r)
+	}
 	return x.Version, err
 }

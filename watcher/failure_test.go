@@ -304,3 +304,34 @@ func TestMarkerGoesWhileAGoneFileIsLookedAt(t *testing.T) {
 		t.Errorf("reported %v", got)
 	}
 }
+
+// TestShutDirectoryIsOneBlockedPath: what cannot be looked at because nobody may look into
+// a directory is that directory's problem, and is found once it is opened.
+func TestShutDirectoryIsOneBlockedPath(t *testing.T) {
+	t.Parallel()
+	m := vfs.NewMem(vfs.MemOptions{EnforceModes: true})
+	x := onMem(t, m)
+	x.must(m.Plain().Mkdir("d", 0o755))
+	for _, p := range []id.Path{"d/f", "d/g"} {
+		memFile(x, m, p)
+	}
+	x.start()
+	x.must(m.Plain().Chmod("d", 0))
+	for _, p := range []id.Path{"d/f", "d/g"} {
+		x.w.Requeue(p)
+	}
+	x.flush()
+	for _, d := range x.all() {
+		if d.Path.Below("d") && d.Blocked != "" {
+			t.Errorf("reported %+v", d)
+		}
+	}
+	if got := fmt.Sprint(x.w.Blocked()); got != "[{d permission denied}]" {
+		t.Errorf("blocked %v", got)
+	}
+	x.must(m.Plain().Chmod("d", 0o755))
+	x.flush()
+	if got := x.w.Blocked(); len(got) != 0 {
+		t.Errorf("still blocked %v", got)
+	}
+}

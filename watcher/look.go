@@ -42,8 +42,9 @@ func (l *loop) look() {
 type glance struct {
 	settle.Look
 	recorded vfs.Stat
-	same     bool  // as recorded: nothing to report
-	err      error // the index failed
+	same     bool    // as recorded: nothing to report
+	shut     id.Path // a directory above that nobody may look into
+	err      error   // the index failed
 }
 
 func (l *loop) lookAt(f vfs.FS, due []id.Path) []glance {
@@ -72,6 +73,9 @@ func (l *loop) looked(f vfs.FS, p id.Path, g glance, now time.Time) error {
 	if g.Stat.Kind == vfs.Absent && g.Blocked == "" {
 		l.w.unblockWithin(p, l.scans+1)
 		l.table.drop(p)
+	} else if g.shut != "" {
+		l.shut(g.shut, p, now)
+		return nil
 	} else if g.Blocked != "" {
 		if !l.w.block(p, g.Blocked, l.scans) {
 			l.m.Drop(p, now) // told before
@@ -116,6 +120,9 @@ func (w *Watcher) glance(f vfs.FS, p id.Path) (g glance) {
 	st, err := f.Lstat(p)
 	if err != nil && !errors.Is(err, vfs.ErrEscape) { // with a symlink above it p is not there
 		g.Blocked = blockReason(err)
+		if errors.Is(err, fs.ErrPermission) {
+			g.shut = shutAbove(f, p)
+		}
 		return g
 	}
 	var had bool
@@ -138,6 +145,27 @@ func (w *Watcher) glance(f vfs.FS, p id.Path) (g glance) {
 		w.probe(f, p, &g)
 	}
 	return g
+}
+
+// shutAbove is the nearest directory above p that can be looked at: nobody may look into
+// it, so it is what is blocked. It is "" where that is the root.
+func shutAbove(f vfs.FS, p id.Path) id.Path {
+	for d := p.Dir(); d != ""; d = d.Dir() {
+		if st, err := f.Lstat(d); err == nil && st.Kind == vfs.Dir {
+			return d
+		}
+	}
+	return ""
+}
+
+// shut takes the result of a look at p that d, a directory above it, does not allow: a scan
+// lists d as blocked, or finds p if d has been opened since.
+func (l *loop) shut(d, p id.Path, now time.Time) {
+	if !l.w.isBlocked(d) {
+		l.w.block(d, reasonDenied, l.scans)
+		l.startScan(d, false, nil)
+	}
+	l.m.Drop(p, now)
 }
 
 // probe asks whether somebody has the file open for writing.

@@ -126,7 +126,9 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			if err != nil {
 				return nil, err
 			}
-			items = append(items, it)
+			if e.keepOpen(s, &it) {
+				items = append(items, it)
+			}
 		case reconcile.LetGo: // it was not yet when letGo looked
 			e.st.postpone(p, postponed{why: whyFollow, at: time.Now().Add(retryLocal)})
 		default:
@@ -135,7 +137,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				// record the local loop sees the user's bytes in it, and proposes them.
 				e.dropRow(b, p, c.row)
 			}
-			e.undecided(p, c)
+			e.undecided(f, p, c)
 		}
 	}
 	reuse(items)
@@ -177,23 +179,28 @@ func reuse(items []materialize.Item) {
 }
 
 // undecided postpones a path on which nothing can be done now. mu is held.
-func (e *Engine) undecided(p id.Path, c choice) {
+func (e *Engine) undecided(f vfs.FS, p id.Path, c choice) {
 	switch {
 	case e.leftAlone(p, c):
 	case c.Action == reconcile.Propose || c.Why == reconcile.ForHash:
 		e.watch.Requeue(p)
 		e.st.postpone(p, postponed{why: whyLocal, at: time.Now().Add(retryLocal)})
 	case c.Why == reconcile.ForAccess:
-		reason := "cannot be read"
+		reason := whyUnreadable(f, p)
 		if c.disk.Stat.Kind == vfs.Other {
 			reason = "a special file is in its place"
 		}
 		e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
 	case c.Why == reconcile.ForIgnored:
-		e.st.postpone(p, postponed{why: reasonInTheWay, blocked: reasonInTheWay, at: time.Now().Add(retryBlocked)})
+		e.inTheWay(p)
 	default:
 		e.st.postpone(p, postponed{why: whyOutcome})
 	}
+}
+
+// inTheWay blocks a path at which ignored bytes are. mu is held.
+func (e *Engine) inTheWay(p id.Path) {
+	e.st.postpone(p, postponed{why: reasonInTheWay, blocked: reasonInTheWay, at: time.Now().Add(retryBlocked)})
 }
 
 func (e *Engine) adopt(b *local.Batch, p id.Path, c choice) {
@@ -378,6 +385,9 @@ func (e *Engine) afterCommit(results []materialize.Result) {
 		switch r.State {
 		case materialize.Done:
 			e.st.settle(r.Path)
+			if e.ajar[r.Path] {
+				e.st.postpone(r.Path, postponed{why: whyOpen, at: now.Add(retryBlocked)})
+			}
 			if r.Dirty {
 				e.watch.Requeue(r.Path)
 			}

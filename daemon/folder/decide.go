@@ -21,6 +21,8 @@ type snap struct {
 	held  map[meta.Base]bool
 	// whole are directories of which untouched has said yes, in the page that is planned.
 	whole map[id.Path]bool
+	// shutting: what is planned are modes that were left for the end (see keepOpen).
+	shutting bool
 }
 
 // snap returns a view; the caller closes it.

@@ -84,6 +84,8 @@ type Engine struct {
 	pending map[id.Path]id.Sequence
 	trees   map[id.Path]id.Sequence
 	flight  map[id.Sequence]flight
+	// ajar are directories that are open until all below them is there. Guarded by mu.
+	ajar map[id.Path]bool
 	// changes is the length of pending, for who must not wait for mu: its holder may
 	// be moving a whole page of files.
 	changes atomic.Int64
@@ -125,7 +127,7 @@ func New(o Options) *Engine {
 	e := &Engine{
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
-		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence),
+		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence), ajar: make(map[id.Path]bool),
 		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast, haste: haste{least: orderBytes, after: overtakeAfter, share: prepareShare},
 	}
 	if o.Moved == nil {

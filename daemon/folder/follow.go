@@ -209,7 +209,7 @@ func (e *Engine) bringAll(ctx context.Context, s *snap, paths []id.Path, seen id
 			return rest, err
 		}
 	}
-	return nil, nil
+	return e.shutAll(ctx, s)
 }
 
 // bringPages brings the paths page by page. With an error it returns those from the

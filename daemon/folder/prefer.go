@@ -78,10 +78,15 @@ func (s *Survey) keep(ctx context.Context, d differing) (e meta.Entry, st vfs.St
 
 // PreferCluster records what differs as known, once history holds what Mine
 // returned, from revision kept on: the head takes its place. An edit that the user
-// makes before that is one of the older version, so it is a conflict.
+// makes before that is one of the older version, so it is a conflict. Where nothing had
+// to be kept, for only empty directories clash, kept is none: they are taken as known
+// from the revision that they were compared with.
 func (s *Survey) PreferCluster(kept meta.Base) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if kept.IsNone() {
+		kept = s.head.Base()
+	}
 	for _, d := range s.differ {
 		if d.entry.Kind == meta.Absent {
 			continue

@@ -43,6 +43,8 @@ type SurveyOptions struct {
 	Root    string
 	Machine *meta.Machine
 	Local   *local.DB
+	// Self is this node: directories that it renamed itself are not followed.
+	Self id.Node
 	// Chunks is nil for a survey that only looks: it records nothing.
 	Chunks *chunks.Store
 }
@@ -187,12 +189,16 @@ func (s *Survey) dir(at id.Path, st vfs.Stat, clash bool) (bool, error) {
 	if err != nil || head.Entry.Kind == meta.Dir {
 		return false, err
 	}
+	there, follows, err := s.landing(at, head)
+	if err != nil {
+		return false, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case len(past) > 0:
 		return false, s.record(at, past[0].Revision, disk, st, 0)
-	case head.Entry.Kind != meta.Absent:
+	case head.Entry.Kind != meta.Absent, follows && there.Entry.Kind != meta.Dir && there.Entry.Kind != meta.Absent:
 		s.different(at, head, st)
 		return true, nil
 	case clash:
@@ -227,6 +233,13 @@ func (s *Survey) leaf(ctx context.Context, at id.Path, st vfs.Stat, clash bool) 
 		}
 	}
 	standing, v := reconcile.Stand(head, past, disk)
+	if standing == reconcile.Fresh {
+		clashes, err := s.clashesElsewhere(ctx, at, head, disk)
+		if err != nil {
+			return err
+		}
+		clash = clash || clashes
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch standing {

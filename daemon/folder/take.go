@@ -366,7 +366,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 		} else if c.Why == reconcile.ForOutcome || c.Why == reconcile.ForLog {
 			e.st.postpone(fd.path, postponed{why: whyOutcome})
 		} else if c.Why == reconcile.ForIgnored {
-			e.undecided(fd.path, c)
+			e.inTheWay(fd.path)
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ func (s service) joinFolder(ctx context.Context, f id.Folder, res control.Folder
 		return res, err
 	}
 	defer release()
-	o := folder.SurveyOptions{ID: f, Root: res.Path, Machine: s.n.machine, Local: s.n.local}
+	o := folder.SurveyOptions{ID: f, Root: res.Path, Machine: s.n.machine, Local: s.n.local, Self: s.n.self}
 	if !res.DryRun {
 		o.Chunks = s.n.chunks
 	}

@@ -1,0 +1,128 @@
+package meta
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/lockstep-sync/lockstep/internal/id"
+)
+
+// once checks that every content that was written is at the head exactly once.
+func (w *world) once(r *rapid.T, all []*author) {
+	at := make(map[id.Digest][]id.Path)
+	v := w.m.View()
+	defer v.Close()
+	if err := v.Tree(w.folder, "", ^id.Revision(0), func(x Version) error {
+		if x.Entry.Kind == File {
+			at[x.Entry.Content] = append(at[x.Entry.Content], x.Path)
+		}
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, a := range all {
+		for _, c := range a.wrote {
+			if len(at[c]) != 1 {
+				r.Fatalf("%s is at %q\n%s", c.Short(), at[c], w.story.String())
+			}
+		}
+	}
+}
+
+// What somebody makes at a path that he has moved away is new, also where others had
+// moved it before him: it is no edit of what went.
+func TestNewAtAPathMovedAwayByOthers(t *testing.T) {
+	t.Parallel()
+	for _, to := range []id.Path{"b", "c"} { // the same target, and another
+		w := newWorld(t)
+		w.commit(nodeA, put("a", Base{}, file("one")))
+		b := w.head()
+		w.from(nodeA, b, mv("a", "b", b))
+		w.from(nodeB, b, mv("a", to, b))
+		w.from(nodeB, b, put("a", own(1), file("two")))
+		w.wantTree("a: two", "b: one")
+		w.checkInvariants()
+	}
+}
+
+// A move is followed to where the entry went, not to where what came to its place later
+// went, nor to what is at its target now.
+func TestMovedAndItsPlaceTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("a", Base{}, file("one")))
+	b := w.head()
+	w.from(nodeA, b, mv("a", "b", b))
+	w.from(nodeA, b, put("a", w.head(), file("two")))
+	w.from(nodeA, b, mv("a", "c", w.head()))
+	w.from(nodeB, b, mv("a", "k", b))
+	w.wantTree("b: one", "c: two")
+	w.wantConflicts("rename/rename automatic a")
+
+	w = newWorld(t)
+	w.commit(nodeA, put("a", Base{}, file("one")))
+	b = w.head()
+	w.from(nodeA, b, mv("a", "b", b))
+	w.from(nodeA, b, mv("b", "c", w.head()))
+	w.from(nodeA, b, put("b", w.head(), file("two")))
+	w.from(nodeB, b, mv("a", "k", b))
+	w.wantTree("b: two", "c: one")
+	w.wantConflicts("rename/rename automatic a")
+}
+
+// A directory that one moves and that is deleted at its new place comes back where another
+// one moves it, but without the files that others have moved out of it meanwhile.
+func TestMovedOutOfAMovedDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("d", Base{}, dir()), put("d/f", Base{}, file("one")), put("d/g", Base{}, file("two")), put("d/h", Base{}, file("three")))
+	b := w.head()
+	w.from(nodeA, b, mv("d", "e", b))
+	w.from(nodeC, w.head(), mv("e/f", "f", w.head()), mv("e/g", "g", w.head()))
+	w.from(nodeA, w.head(), edit("g", w.head(), file("x")))
+	w.from(nodeA, w.head(), del("e", w.head()))
+	w.from(nodeB, b, mv("d", "k", b))
+	w.wantTree("f: one", "g: x", "k: /", "k/g: two", "k/h: three")
+	w.checkInvariants()
+}
+
+// Where files are made and renamed only, in directories that are renamed too, by several
+// who do not know of each other, every file is in one place.
+func TestMovesProperty(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		n := 0
+		var all []*author
+		ops := []string{"create", "mkdir", "move", "move", "move"}
+		for _, node := range []id.Node{nodeA, nodeB, nodeC} {
+			a := newAuthor(w, node, &n, "a", "b", "c")
+			a.fail = r.Fatalf
+			all = append(all, a)
+		}
+		for range rapid.IntRange(1, 30).Draw(r, "steps") {
+			a := all[rapid.IntRange(0, len(all)-1).Draw(r, "who")]
+			switch rapid.IntRange(0, 5).Draw(r, "what") {
+			case 0, 1, 2:
+				a.do(r, rapid.SampledFrom(ops).Draw(r, "op"))
+			case 3:
+				if len(a.queue) > 0 {
+					a.send()
+				}
+			default:
+				for len(a.queue) > 0 {
+					a.send()
+				}
+				a.sync()
+			}
+		}
+		for _, a := range all {
+			for len(a.queue) > 0 {
+				a.send()
+			}
+		}
+		w.once(r, all)
+		w.checkInvariants()
+	})
+}
