@@ -360,8 +360,8 @@ func (e *Engine) Allow(ctx context.Context, who string, dry bool) (n int, err er
 	}
 	message := fmt.Sprintf("%d held deletions, allowed by %s", m.files, who)
 	for len(all) > 0 {
-		n := commitLen(all)
-		if err := e.proposeLocked(f, all[:n], message); err != nil {
+		n, err := e.proposeLocked(f, all, message)
+		if err != nil {
 			return 0, err // the rest is held on
 		}
 		all = all[n:]

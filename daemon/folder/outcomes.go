@@ -171,7 +171,7 @@ func (e *Engine) rebaseRow(x rebasing, p id.Path, r local.Row) {
 // refused forgets what was recorded of a refused proposal: the bytes are the
 // user's and not in history, so they must not count as known. They are proposed
 // again; what was deleted or moved away comes back. mu is held.
-func (e *Engine) refused(b *local.Batch, seq id.Sequence, changes []meta.Change, reason string) error {
+func (e *Engine) refused(b *local.Batch, seq id.Sequence, changes []touched, reason string) error {
 	if len(changes) == 0 {
 		return nil // a command of the user's, who is told
 	}
