@@ -258,6 +258,11 @@ func (e *Engine) goneWhileHeld(s *snap, p *proposal, path id.Path) error {
 	if err != nil || c.Action != reconcile.Adopt || c.row.Stat.Kind == vfs.Dir {
 		return err
 	}
+	if c.head.To != "" { // others moved it: what is held may follow
+		e.st.postpone(path, postponed{why: "follow"})
+		e.lookAgain()
+		return nil
+	}
 	return e.deleteOne(p, path, c)
 }
 
