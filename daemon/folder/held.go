@@ -259,7 +259,7 @@ func (e *Engine) goneWhileHeld(s *snap, p *proposal, path id.Path) error {
 		return err
 	}
 	if c.head.To != "" { // others moved it: what is held may follow
-		e.st.postpone(path, postponed{why: "follow"})
+		e.st.postpone(path, postponed{why: whyFollow})
 		e.lookAgain()
 		return nil
 	}
