@@ -126,7 +126,11 @@ func runFolderAllow(ctx context.Context, a *app, r control.FolderAllowRequest) e
 	if res.DryRun {
 		verb = "would be deleted from the history's head"
 	}
-	_, err = fmt.Fprintf(a.Out, "%s: %s %s\n", res.Name, plural(uint64(res.Deletes), "file", "files"), verb)
+	stay := ""
+	if res.Stay > 0 {
+		stay = fmt.Sprintf("; %s, for another node changed them since", plural(uint64(res.Stay), "file comes back", "files come back"))
+	}
+	_, err = fmt.Fprintf(a.Out, "%s: %s %s%s\n", res.Name, plural(uint64(res.Deletes), "file", "files"), verb, stay)
 	return err
 }
 

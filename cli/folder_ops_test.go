@@ -34,7 +34,7 @@ func TestFolderOperations(t *testing.T) {
 		{"move docs new --json", `{"name":"docs","id":"","path":"/w/new","previous":"/old","left":true}` + "\n"},
 		{"allow docs", "docs: 812 files deleted from the history's head\n"},
 		{"allow docs --dry-run", "docs: 812 files would be deleted from the history's head\n"},
-		{"allow docs --json", `{"name":"docs","id":"","deletes":812,"dry_run":false}` + "\n"},
+		{"allow docs --json", `{"name":"docs","id":"","deletes":812,"stay":0,"dry_run":false}` + "\n"},
 		{"revert docs", "docs: 1 path put back from history\ndocs: 2 paths set aside in /w/.lockstep/reverted/x\n"},
 		{"revert docs --dry-run", "docs: 1 path would be put back from history\ndocs: 2 paths would be set aside and replaced\n"},
 		{"revert docs --json", `{"name":"docs","id":"","restored":1,"set_aside":2,"where":"/w/.lockstep/reverted/x","dry_run":false}` + "\n"},

@@ -9,6 +9,18 @@ import (
 // MaxChanges bounds the changes of one commit.
 const MaxChanges = 1 << 18
 
+// MaxSize is how many bytes of MaxCommand the change takes, at most.
+func (c Change) MaxSize() int {
+	// Each field has a tag of 2 bytes; numbers take up to 9, and what has a length 3 for
+	// that.
+	const fields, entry = 1 + 4 + 2*5 + 2*11 + 13 + 4, 4 + 7 + 2*11 + 2*37 + 5
+	n := fields + len(c.Path) + len(c.From)
+	if c.Entry != (Entry{}) {
+		n += entry + len(c.Entry.Target)
+	}
+	return n
+}
+
 // encodeCommand returns the command's bytes: version, kind, msgpack.
 func encodeCommand(c Command) ([]byte, error) {
 	if c == nil {

@@ -107,6 +107,26 @@ func TestLarge(t *testing.T) {
 	}
 }
 
+// TestMaxSize: changes whose sizes together are within the bound make a command that is.
+func TestMaxSize(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		text := func(what string) string { return strings.Repeat("x", rapid.IntRange(0, 4200).Draw(r, what)) }
+		number := rapid.Uint64Range(0, 1<<63-1)
+		sum := func() (d id.Digest) { copy(d[:], text("sum")); return d }
+		c := Change{Op: Op(rapid.IntRange(1, 3).Draw(r, "op")), Path: id.Path(text("path")), From: id.Path(text("from")), Mask: Fields(rapid.IntRange(0, 255).Draw(r, "mask"))}
+		c.Base = Base{Revision: id.Revision(number.Draw(r, "revision")), Own: id.Sequence(number.Draw(r, "own"))}
+		copy(c.Base.Hash[:], text("hash"))
+		if rapid.Bool().Draw(r, "entry") {
+			c.Entry = Entry{Kind: Kind(rapid.IntRange(0, 3).Draw(r, "kind")), Mode: rapid.Uint32().Draw(r, "mode"), MTime: rapid.Int64().Draw(r, "mtime"),
+				Size: rapid.Int64().Draw(r, "size"), Content: sum(), Manifest: sum(), Target: text("target")}
+		}
+		if n := len(pack(nil, &toWireCommit(CommitCmd{Changes: []Change{c}}).Changes[0])); n > c.MaxSize() {
+			r.Errorf("%d bytes, at most %d: %+v", n, c.MaxSize(), c)
+		}
+	})
+}
+
 // longPath draws a path of up to MaxPath bytes: a few names at the top and at the
 // end, long ones between.
 func longPath(r *rapid.T) id.Path {

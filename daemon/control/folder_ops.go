@@ -44,7 +44,9 @@ type FolderAllowResult struct {
 	Name    string `json:"name"`
 	ID      string `json:"id"`
 	Deletes int    `json:"deletes"`
-	DryRun  bool   `json:"dry_run"`
+	// Stay counts held files that others have changed since: they come back.
+	Stay   int  `json:"stay"`
+	DryRun bool `json:"dry_run"`
 }
 
 // FolderRevertRequest puts back what this node did not commit: held deletions, or

@@ -103,6 +103,13 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			if e.takeUpKept(p, c) {
 				break
 			}
+			if c.forgotten && c.disk.Stat.Kind == vfs.Absent {
+				// Perhaps it was renamed here: then its record goes along, for what history
+				// has of it is still to be packed.
+				e.watch.Requeue(p)
+				e.st.postpone(p, postponed{why: whyLocal, at: time.Now().Add(retryLocal)})
+				break
+			}
 			e.adopt(b, p, c)
 			if c.Entry == c.head.Entry {
 				e.st.settle(p)
@@ -130,7 +137,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 				items = append(items, it)
 			}
 		case reconcile.LetGo: // it was not yet when letGo looked
-			e.st.postpone(p, postponed{why: whyFollow, at: time.Now().Add(retryLocal)})
+			e.st.postpone(p, postponed{why: whyFollow, letGo: true, at: time.Now().Add(retryLocal)})
 		default:
 			if c.Action == reconcile.Propose && c.had && c.row.Stat.Same(c.disk.Stat) {
 				// Recorded as a version that this history does not hold: without the
@@ -253,8 +260,8 @@ func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item,
 // untouched reports that nothing below dir is under way, and that what is recorded
 // there is on the disk as it was. Otherwise the directory must not be renamed whole:
 // what the user changed in it would be carried along, and missing at its old path,
-// where its record is, it would look like deleted there. The answer is remembered,
-// for what is below. mu is held.
+// where its record is, it would look like deleted there; so too what is to be let go.
+// The answer is remembered, for what is below. mu is held.
 func (s *snap) untouched(f vfs.FS, dir id.Path) (bool, error) {
 	e := s.e
 	for d := dir; d != ""; d = d.Dir() {
@@ -262,7 +269,7 @@ func (s *snap) untouched(f vfs.FS, dir id.Path) (bool, error) {
 			return true, nil
 		}
 	}
-	if e.pendingBelow(dir) {
+	if e.pendingBelow(dir) || e.st.lettingGo(dir) {
 		return false, nil
 	}
 	err := e.o.Local.Below(e.o.ID, dir, func(p id.Path, r local.Row) error {

@@ -98,6 +98,8 @@ type choice struct {
 	had  bool
 	disk reconcile.Disk
 	head meta.Version
+	// forgotten: what is recorded is to be let go.
+	forgotten bool
 }
 
 // decide asks the reconciler about one path; f is nil for one that is gone. mu is held.
@@ -116,10 +118,11 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 	e.leftOut(f, p, &c)
 	h := reconcile.Head{Revision: s.head.Revision, Hash: s.head.Hash.Prefix(), Entry: c.head.Entry}
 	if c.had {
-		if h.Forgotten, err = s.forgotten(c.head); err != nil {
+		if h.Forgotten, err = s.letsGo(p, c.head, c.row); err != nil {
 			return c, err
 		}
 	}
+	c.forgotten = h.Forgotten
 	pending := e.pendingSeq(p)
 	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: pending}, r, c.disk)
 	if e.o.Mode == ModeReceive && pending == 0 {

@@ -37,7 +37,9 @@ func (e *Engine) proposeGone(s *snap, f vfs.FS, p *proposal, path id.Path) error
 	}
 	ch := c.Change
 	ch.Base = e.sure.Base()
-	p.changes.deletes = append(p.changes.deletes, ch)
+	if err := e.proposeDelete(p, ch); err != nil {
+		return err
+	}
 	p.handled[path] = true
 	err = e.o.Local.Below(e.o.ID, path, func(q id.Path, r local.Row) error {
 		p.handled[q] = true
@@ -135,7 +137,9 @@ func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 			return nil
 		}
 		e.st.hasten(path)
-		p.changes.deletes = append(p.changes.deletes, c.Change)
+		if err := e.proposeDelete(p, c.Change); err != nil {
+			return err
+		}
 		p.handled[path] = true
 		e.dropRow(p.rows, path, c.row)
 	case reconcile.Adopt:

@@ -109,6 +109,9 @@ type Engine struct {
 	// haste cuts stages short for commits that need not wait for them.
 	haste haste
 
+	// commitMax is commitBytes; set by New.
+	commitMax int
+
 	// shared are the stages of the plan that is being brought. Its own lock, innermost.
 	sharedMu sync.Mutex
 	shared   []*fetch.Source
@@ -129,6 +132,7 @@ func New(o Options) *Engine {
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence), ajar: make(map[id.Path]bool),
 		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast, haste: haste{least: orderBytes, after: overtakeAfter, share: prepareShare},
+		commitMax: commitBytes,
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}
@@ -247,9 +251,9 @@ func (e *Engine) loadQueue() error {
 		if err != nil {
 			return fmt.Errorf("read the queue of %q at sequence %d: %w", e.o.Root, it.Sequence, err)
 		}
-		var changes []meta.Change
+		var changes []touched
 		if c, ok := cmd.(meta.CommitCmd); ok {
-			changes = c.Changes
+			changes = touches(c.Changes)
 		}
 		e.underWay(it.Sequence, flight{hash: body.Hash, changes: changes})
 		return nil
@@ -269,8 +273,23 @@ func (e *Engine) loadQueue() error {
 // flight is an own proposal whose outcome this node has not taken yet.
 type flight struct {
 	hash    id.Digest // of the body; the outcome has the same
-	changes []meta.Change
+	changes []touched
 	at      time.Time // when it was queued; zero: before the start
+}
+
+// touched is what is remembered of a change while it is under way: hundreds of thousands
+// may be.
+type touched struct {
+	Op         meta.Op
+	Path, From id.Path
+}
+
+func touches(changes []meta.Change) []touched {
+	out := make([]touched, len(changes))
+	for i, c := range changes {
+		out[i] = touched{c.Op, c.Path, c.From}
+	}
+	return out
 }
 
 // underWay notes a proposal of this node. mu is held.

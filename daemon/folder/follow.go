@@ -84,6 +84,9 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if paths, err = e.letGo(ctx, s, paths); err != nil {
 		return 0, err
 	}
+	if err := e.heldMoved(s, paths); err != nil {
+		return 0, err
+	}
 	rest, err := e.bringAll(ctx, s, paths, seen.Revision)
 	overtaken := errors.Is(err, errOvertaken)
 	if err != nil && !overtaken {
@@ -100,7 +103,7 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if len(paths) != 0 {
-		e.askRecount() // others may have moved what is held, and it came back so
+		e.askRecount() // others may have deleted what is held, or put it back
 	}
 	e.st.endPass(pass)
 	return e.st.nextRetry(), nil

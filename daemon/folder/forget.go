@@ -53,6 +53,29 @@ func (s *snap) forgotten(v meta.Version) (bool, error) {
 	return false, nil
 }
 
+// letsGo reports whether what is recorded at a path was forgotten: there, or at its old
+// path before this node's rename of a directory came, which took nothing along then.
+func (s *snap) letsGo(p id.Path, v meta.Version, row local.Row) (bool, error) {
+	if is, err := s.forgotten(v); err != nil || is || v.Entry.Kind != meta.Absent || v.Revision >= row.Base.Revision {
+		return is, err
+	}
+	for q := p.Dir(); q != ""; q = q.Dir() {
+		dir, ok, err := s.view.At(s.e.o.ID, q, row.Base.Revision)
+		if err != nil {
+			return false, err
+		}
+		if !ok || dir.Revision != row.Base.Revision || dir.From == "" {
+			continue
+		}
+		was, _, err := s.view.At(s.e.o.ID, p.Rebase(q, dir.From), row.Base.Revision)
+		if err != nil {
+			return false, err
+		}
+		return s.forgotten(was)
+	}
+	return false, nil
+}
+
 // letGoPaths bounds what is let go as one: the decision lock is held for it.
 const letGoPaths = 1000
 
@@ -69,7 +92,7 @@ func (e *Engine) letGo(ctx context.Context, s *snap, paths []id.Path) (others []
 		if had && !e.isUnderWay(row.Base.Own) { // a lost version keeps its sequence for good
 			v, err := s.version(p)
 			if err == nil {
-				is, err = s.forgotten(v)
+				is, err = s.letsGo(p, v, row)
 			}
 			if err != nil {
 				return nil, err
@@ -127,7 +150,7 @@ func (e *Engine) letPageGo(ctx context.Context, s *snap, f vfs.FS, paths []id.Pa
 		if wait, err := e.awaitsRule(s, f, p, row, fresh); err != nil {
 			return nil, err
 		} else if wait { // let go now, it would be proposed as new
-			e.st.postpone(p, postponed{why: "the rule that ignores it is not here yet", at: time.Now().Add(retryLocal)})
+			e.st.postpone(p, postponed{why: "the rule that ignores it is not here yet", letGo: true, at: time.Now().Add(retryLocal)})
 			continue
 		}
 		if err := e.packKept(ctx, f, p, row); err != nil {
@@ -135,7 +158,7 @@ func (e *Engine) letPageGo(ctx context.Context, s *snap, f vfs.FS, paths []id.Pa
 				return nil, ctx.Err()
 			}
 			e.log.Warn("pack a file that is not tracked any more", "path", p, "error", err)
-			e.st.postpone(p, postponed{why: "what history has of it is being packed", at: time.Now().Add(retryBusy)})
+			e.st.postpone(p, postponed{why: "what history has of it is being packed", letGo: true, at: time.Now().Add(retryBusy)})
 			continue
 		}
 		ready = append(ready, p)
@@ -262,6 +285,11 @@ func (e *Engine) Forget(ctx context.Context, p id.Path, dryRun bool) (rev id.Rev
 	case out.Kind == meta.Refused:
 		return 0, 0, errors.New(out.Reason)
 	}
+	for _, c := range out.Changes {
+		if c.Proposed == p && c.Kind == meta.Dropped && c.Path != p {
+			return 0, 0, &NotForgettableError{fmt.Sprintf("another node has moved it to %q meanwhile", string(c.Path)), "forget that, if its rule ignores it there too"}
+		}
+	}
 	return out.Revision, len(rows), nil
 }
 
@@ -372,7 +400,7 @@ func (e *Engine) enqueueForget(f vfs.FS, p id.Path, rows map[id.Path]local.Row) 
 	if err := tx.Commit(b, cmd); err != nil {
 		return 0, err
 	}
-	e.underWay(tx.Sequence(), flight{tx.Hash(), changes, time.Now()})
+	e.underWay(tx.Sequence(), flight{tx.Hash(), touches(changes), time.Now()})
 	e.awaited[tx.Sequence()] = struct{}{}
 	e.st.touch()
 	return tx.Sequence(), nil

@@ -84,11 +84,12 @@ type node struct {
 	slow                time.Duration // of each pull
 
 	// How its next engine is made.
-	mode   Mode
-	paused bool
-	onDisk id.Revision
-	least  int   // of held deletions
-	hasty  int64 // bytes of a stage that is cut short, after a millisecond; 0: as ever
+	mode      Mode
+	paused    bool
+	onDisk    id.Revision
+	least     int // of held deletions
+	commitMax int
+	hasty     int64 // bytes of a stage that is cut short, after a millisecond; 0: as ever
 
 	// Set while it runs.
 	engine *Engine
@@ -311,6 +312,9 @@ func (n *node) start() {
 	}
 	if n.hasty != 0 {
 		e.haste.least, e.haste.after, e.haste.share = n.hasty, time.Millisecond, 0
+	}
+	if n.commitMax != 0 {
+		e.commitMax = n.commitMax
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()

@@ -3,7 +3,6 @@ package folder
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
@@ -259,6 +258,11 @@ func (e *Engine) goneWhileHeld(s *snap, p *proposal, path id.Path) error {
 	if err != nil || c.Action != reconcile.Adopt || c.row.Stat.Kind == vfs.Dir {
 		return err
 	}
+	if c.head.To != "" { // others moved it: what is held may follow
+		e.st.postpone(path, postponed{why: whyFollow})
+		e.lookAgain()
+		return nil
+	}
 	return e.deleteOne(p, path, c)
 }
 
@@ -324,48 +328,4 @@ func (e *Engine) recountHeld() error {
 		e.setHeld(h)
 	}
 	return nil
-}
-
-// ErrNothingHeld is returned where there is nothing to allow or to revert.
-var ErrNothingHeld = errors.New("nothing is held")
-
-// Allow proposes exactly the deletions that are held. Who says so is told in the
-// history. With dry it only counts them.
-func (e *Engine) Allow(ctx context.Context, who string, dry bool) (n int, err error) {
-	if err := e.running(ctx); err != nil {
-		return 0, err
-	}
-	f, err := e.openFS()
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err := e.over(); err != nil {
-		return 0, err
-	}
-	if !e.brake.on {
-		return 0, ErrNothingHeld
-	}
-	m, err := e.countMissing()
-	if err != nil || dry {
-		return m.files, err
-	}
-	all := make([]*found, len(m.tops))
-	again := make([]id.Path, 0, len(m.tops))
-	for i, p := range m.tops {
-		all[i] = &found{path: p}
-		again = append(again, p, p.Dir()) // a directory that something else took the place of
-	}
-	message := fmt.Sprintf("%d held deletions, allowed by %s", m.files, who)
-	for len(all) > 0 {
-		n := commitLen(all)
-		if err := e.proposeLocked(f, all[:n], message); err != nil {
-			return 0, err // the rest is held on
-		}
-		all = all[n:]
-	}
-	e.log.Warn("held deletions were allowed", "deletes", m.files, "by", who)
-	return m.files, e.release(e.o.Local.NewBatch(), again)
 }

@@ -203,7 +203,9 @@ func (e *Engine) proposeFileMove(s *snap, f vfs.FS, p *proposal, fd *found) erro
 	} else if rec.Lineage != reconcile.Held {
 		return nil
 	}
-	p.changes.moves = append(p.changes.moves, meta.Change{Op: meta.OpMove, Path: fd.path, From: from, Base: base})
+	ch := meta.Change{Op: meta.OpMove, Path: fd.path, From: from, Base: base}
+	p.changes.moves = append(p.changes.moves, ch)
+	p.count(ch)
 	p.handled[from], p.handled[fd.path] = true, true
 	b := p.rows
 	b.Delete(e.o.ID, from, row)

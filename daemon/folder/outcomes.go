@@ -48,7 +48,7 @@ func (e *Engine) outcomes(s *snap) (ended, error) {
 			// lost: what became of that says nothing of these bytes.
 			out = meta.Outcome{Kind: meta.Refused, Reason: "this node has proposed something else under the same number before: its home is an older copy; join as a new node"}
 		}
-		if err := e.outcome(b, &end, seq, out); err != nil {
+		if err := e.outcome(s, b, &end, seq, out); err != nil {
 			return end, err
 		}
 		b.Dequeue(e.o.ID, seq)
@@ -70,7 +70,7 @@ func (e *Engine) outcomes(s *snap) (ended, error) {
 }
 
 // outcome takes one. mu is held.
-func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.Outcome) error {
+func (e *Engine) outcome(s *snap, b *local.Batch, end *ended, seq id.Sequence, out meta.Outcome) error {
 	changes := e.flight[seq].changes
 	if out.Kind == meta.Refused {
 		e.log.Error("own proposal was refused", "sequence", uint64(seq), "reason", out.Reason, "changes", len(changes))
@@ -115,7 +115,11 @@ func (e *Engine) outcome(b *local.Batch, end *ended, seq id.Sequence, out meta.O
 		}
 		err = e.o.Local.Below(e.o.ID, c.Path, func(p id.Path, row local.Row) error {
 			e.rebaseRow(r, p, row)
-			return nil
+			v, err := s.version(p)
+			if err == nil && v.Entry.Kind == meta.Absent {
+				end.look = append(end.look, p) // somebody deleted it before the directory moved
+			}
+			return err
 		})
 		if err != nil {
 			return err
@@ -171,7 +175,7 @@ func (e *Engine) rebaseRow(x rebasing, p id.Path, r local.Row) {
 // refused forgets what was recorded of a refused proposal: the bytes are the
 // user's and not in history, so they must not count as known. They are proposed
 // again; what was deleted or moved away comes back. mu is held.
-func (e *Engine) refused(b *local.Batch, seq id.Sequence, changes []meta.Change, reason string) error {
+func (e *Engine) refused(b *local.Batch, seq id.Sequence, changes []touched, reason string) error {
 	if len(changes) == 0 {
 		return nil // a command of the user's, who is told
 	}

@@ -174,6 +174,10 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 			n.hasty, n.slow = 1, 3*time.Millisecond
 		}
 	}
+	small := rapid.SampledFrom([]int{0, 0, 500, 1500}).Draw(t, "largest commit")
+	for _, n := range c.nodes {
+		n.commitMax = small
+	}
 	c.start()
 	defer c.close()
 	count, texts := 0, make(map[string]bool)

@@ -53,6 +53,7 @@ type postponed struct {
 	lacking bool   // blocked, and the disk must not count as being at the head
 	kept    bool   // blocked, and told of otherwise: the user's change stays here
 	skipped bool   // this node does not bring it: it only sends
+	letGo   bool   // forgotten, and its record is to go
 	size    int64
 	at      time.Time // when to look again; zero: at the next occasion
 	since   time.Time
@@ -299,6 +300,18 @@ func (s *state) postponedWithin(dir id.Path) (out []id.Path) {
 		}
 	}
 	return out
+}
+
+// lettingGo reports whether something below dir is to be let go and was not yet.
+func (s *state) lettingGo(dir id.Path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, d := range s.later {
+		if d.letGo && p.Below(dir) {
+			return true
+		}
+	}
+	return false
 }
 
 // lackedBelow calls mark with what below dir never came to this disk, or cannot be

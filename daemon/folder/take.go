@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/daemon/reconcile"
@@ -83,33 +82,13 @@ func (e *Engine) take(ctx context.Context, b watcher.Batch) error {
 	}
 	defer e.askRecount()
 	for len(all) > 0 {
-		n := commitLen(all)
-		if err := e.proposeAll(f, all[:n]); err != nil {
+		n, err := e.proposeAll(f, all)
+		if err != nil {
 			return err
 		}
 		all = all[n:]
 	}
 	return nil
-}
-
-const (
-	// commitBytes bounds what is proposed as one commit, by a generous estimate of
-	// its encoding: half of what a body may have, since a path may stand for two
-	// changes. Only a first scan of very many files comes near it.
-	commitBytes = 8 << 20
-	// changeBytes is the estimate for a change without its path.
-	changeBytes = 200
-)
-
-// commitLen is how many of the found paths, at least one, go into one commit.
-func commitLen(all []*found) int {
-	size := 0
-	for i, fd := range all {
-		if size += len(fd.path) + changeBytes; size > commitBytes && i > 0 {
-			return i
-		}
-	}
-	return len(all)
 }
 
 // stillDirty leaves out what is as recorded, and looks at directories and
@@ -166,121 +145,6 @@ func (e *Engine) setAside(all []*found) []*found {
 	})
 }
 
-// proposal is a commit being built: changes, and the rows that go with them.
-type proposal struct {
-	tx      txn
-	rows    *local.Batch
-	changes struct{ dirs, moves, deletes, puts []meta.Change }
-	handled map[id.Path]bool // deleted by a move or with a subtree
-	adopted bool
-	message string // for history
-	allowed bool   // deletions go though others are held
-}
-
-// list returns the changes in the order in which the state machine judges them:
-// new directories (and those that took a file's place) before what is in them or moves into them, moves before the deletion of
-// where they came from, deletions (deepest first) before what takes the place.
-func (p *proposal) list() []meta.Change {
-	return slices.Concat(p.changes.dirs, p.changes.moves, p.changes.deletes, p.changes.puts)
-}
-
-// proposeAll decides on every path found and makes one commit of the changes.
-func (e *Engine) proposeAll(f vfs.FS, all []*found) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.proposeLocked(f, all, "")
-}
-
-// proposeLocked is proposeAll. A message, which history keeps, lets deletions go that
-// are held. mu is held.
-func (e *Engine) proposeLocked(f vfs.FS, all []*found, message string) error {
-	s, err := e.snap()
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	tx := e.o.Lane.Begin()
-	defer tx.Abort()
-	p := &proposal{tx: tx, rows: e.o.Local.NewBatch(), handled: make(map[id.Path]bool), message: message, allowed: message != ""}
-	defer func() {
-		if p.rows != nil {
-			p.rows.Discard()
-		}
-	}()
-	for _, fd := range all { // moves first: they take paths off the deletions
-		if e.o.Mode == ModeReceive {
-			break
-		}
-		if err := e.proposeFileMove(s, f, p, fd); err != nil {
-			return err
-		}
-	}
-	for _, fd := range all {
-		if p.handled[fd.path] {
-			continue
-		}
-		if err := e.proposeOne(s, f, p, fd); err != nil {
-			return err
-		}
-	}
-	return e.send(p, all)
-}
-
-// send makes the commit durable in the queue, with its rows, and hands it on.
-// mu is held.
-func (e *Engine) send(p *proposal, all []*found) error {
-	changes := p.list()
-	if len(changes) == 0 {
-		rows := p.rows
-		p.rows = nil
-		if rows.Empty() {
-			rows.Discard()
-			return nil
-		}
-		e.lookAgain()
-		return rows.Commit(false)
-	}
-	if e.o.Mode == ModeReceive {
-		return fmt.Errorf("propose %d changes: this node only receives", len(changes)) // never: all keep to it
-	}
-	cmd := meta.CommitCmd{
-		Folder: e.o.ID, Origin: meta.OriginEdit, Message: p.message, Changes: changes,
-		Acked: e.acked(p.tx.Sequence()), Seen: e.sure.Base(),
-	}
-	rows := p.rows
-	p.rows = nil
-	now := time.Now()
-	if err := p.tx.Commit(rows, cmd); err != nil {
-		return fmt.Errorf("queue %d changes: %w", len(changes), err)
-	}
-	e.underWay(p.tx.Sequence(), flight{p.tx.Hash(), changes, now})
-	for _, fd := range all {
-		e.trace.MarkAt(fd.path, trace.Queued, now)
-	}
-	e.st.touch()
-	return nil
-}
-
-// acked is the newest own sequence whose outcome nobody here needs any more: all
-// before the oldest that is under way or that a row's base names. mu is held.
-func (e *Engine) acked(next id.Sequence) id.Sequence {
-	low := next
-	for seq := range e.flight {
-		low = min(low, seq)
-	}
-	for seq := range e.awaited {
-		low = min(low, seq)
-	}
-	l := e.st.oldestLineage(func(p id.Path, seq id.Sequence) bool {
-		r, ok, err := e.o.Local.Get(e.o.ID, p)
-		return err != nil || ok && r.Base.Own == seq
-	})
-	if l != 0 {
-		low = min(low, l)
-	}
-	return low - 1
-}
-
 // proposeOne decides on one path. mu is held.
 func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 	now, err := lstat(f, fd.path)
@@ -293,27 +157,44 @@ func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
 			e.watch.Requeue(fd.path)
 			return nil
 		}
-		if e.brake.on && !p.allowed {
-			return e.goneWhileHeld(s, p, fd.path)
-		}
-		return e.proposeGone(s, f, p, fd.path)
+		p.gone = append(p.gone, fd)
+		return nil
 	}
 	c, err := e.decide(s, f, fd.path, fd.disk)
 	if err != nil {
 		return err
 	}
 	if e.o.Mode != ModeReceive && now.Kind != vfs.Dir && c.had && c.row.Stat.Kind == vfs.Dir {
-		if e.brake.on && !p.allowed {
-			return nil // it waits for what is held below it
+		p.gone = append(p.gone, fd)
+		return nil
+	}
+	return e.apply(p, fd, c)
+}
+
+// proposeRemoval decides on what proposeOne left for the end: a path that is gone, or a
+// directory in whose place is something else. mu is held.
+func (e *Engine) proposeRemoval(s *snap, f vfs.FS, p *proposal, fd *found) error {
+	waits := e.brake.on && !p.allowed
+	if fd.disk.Stat.Kind == vfs.Absent {
+		if waits {
+			return e.goneWhileHeld(s, p, fd.path)
 		}
-		// Something else took a directory's place: what was below it is gone.
-		stays, err := e.deleteBelow(s, p, fd.path)
-		if err != nil {
-			return err
-		}
-		if stays { // but not what never was on this disk: it clashes
-			c.Change.Base = meta.Base{}
-		}
+		return e.proposeGone(s, f, p, fd.path)
+	}
+	if waits {
+		return nil // it waits for what is held below it
+	}
+	// What was below the directory is gone.
+	stays, err := e.deleteBelow(s, p, fd.path)
+	if err != nil {
+		return err
+	}
+	c, err := e.decide(s, f, fd.path, fd.disk)
+	if err != nil {
+		return err
+	}
+	if stays { // but not what never was on this disk: it clashes
+		c.Change.Base = meta.Base{}
 	}
 	return e.apply(p, fd, c)
 }
@@ -333,14 +214,15 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 		}
 		e.st.hasten(fd.path)
 		ch := c.Change
-		if ch.Entry.Kind == meta.Dir && (!c.had || c.row.Entry.Kind != meta.Dir) {
-			p.changes.dirs = append(p.changes.dirs, ch)
-		} else {
-			p.changes.puts = append(p.changes.puts, ch)
-		}
 		r := local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: ch.Entry, Stat: fd.disk.Stat, File: fd.file, Unpacked: fd.file != 0}
 		fd.used = true
-		e.putRow(p.rows, fd.path, r, old)
+		if ch.Entry.Kind == meta.Dir && (!c.had || c.row.Entry.Kind != meta.Dir) {
+			p.changes.dirs = append(p.changes.dirs, ch)
+			p.count(ch)
+			e.putRow(p.rows, fd.path, r, old)
+		} else {
+			p.put(ch, r, old)
+		}
 		if r.Unpacked {
 			e.wakePacker()
 		}
@@ -387,12 +269,4 @@ func (e *Engine) dropFile(b *local.Batch, file uint64) {
 		// A location that stays behind fails its verification and goes then.
 		e.log.Debug("drop chunk locations", "file", file, "error", err)
 	}
-}
-
-// txn is a place in the lane: see propose.Tx.
-type txn interface {
-	Sequence() id.Sequence
-	Hash() id.Digest
-	Commit(b *local.Batch, cmd meta.Command) error
-	Abort()
 }

@@ -98,7 +98,8 @@ func (s service) FolderAllow(ctx context.Context, r control.FolderAllowRequest) 
 	if by == "" {
 		by = "the user"
 	}
-	res.Deletes, err = e.Allow(ctx, by+" on "+s.n.members.name(s.n.self), r.DryRun)
+	out, err := e.Allow(ctx, by+" on "+s.n.members.name(s.n.self), r.DryRun)
+	res.Deletes, res.Stay = out.Deletes, out.Stay
 	return res, heldError(what, r.Name, err)
 }
 
