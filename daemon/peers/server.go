@@ -209,7 +209,7 @@ func (p *Peers) serveObjects(w http.ResponseWriter, r *http.Request) {
 
 	out := writers.Get().(*bufio.Writer)
 	defer func() { out.Reset(nil); writers.Put(out) }()
-	a := &answer{p: p, ctx: r.Context(), out: out, c: c, soon: r.URL.Query().Has(soonQuery), paced: paced{w, p.up, r.Context()}}
+	a := &answer{p: p, ctx: r.Context(), out: out, c: c, soon: r.URL.Query().Has(soonQuery), paced: paced{w, p.up, p.outflow(caller(r)), r.Context()}}
 	out.Reset(a.paced)
 	for i := range want {
 		// A member that is removed in mid-answer gets no more.
@@ -280,6 +280,11 @@ func (a *answer) send(index int, w Want) error {
 		f.state, data = frameFailed, nil
 	case zstd:
 		f.state = frameZstd
+	default:
+		// Packs hold what compresses well compressed, files do not.
+		if less, ok := p.shrinker.shrink(data, p.up != nil, a.paced.out); ok {
+			f.state, data = frameZstd, less
+		}
 	}
 	f.size = len(data)
 	if _, err := out.Write(f.append(out.AvailableBuffer())); err != nil {
