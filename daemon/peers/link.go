@@ -29,7 +29,7 @@ type link struct {
 	flying  atomic.Int32        // those in progress or waiting for a stream
 	rate    atomic.Int64        // bytes a second of one request, of late; 0: not known
 	tardy   atomic.Int64        // until then (Unix ns) no want is left to it
-	out     outflow             // how long it takes to send to it; its own lock
+	in      inflow              // how fast all its objects come; its own lock
 
 	seen    time.Time // the last sign of life
 	asked   time.Time // the last heartbeat that it sent of itself
@@ -70,16 +70,6 @@ func (p *Peers) Online(node id.Node) bool {
 	defer p.mu.Unlock()
 	l := p.links[node]
 	return l != nil && p.alive(l, time.Now())
-}
-
-// outflow is a member's, or one that nobody learns from where it has no link yet.
-func (p *Peers) outflow(node id.Node) *outflow {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l := p.links[node]; l != nil {
-		return &l.out
-	}
-	return &outflow{}
 }
 
 // LastSeen returns when node last gave a sign of life, zero if it never did since

@@ -9,31 +9,36 @@ import (
 	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
+	"github.com/lockstep-sync/lockstep/internal/id"
 )
 
-// TestOutflow: time counts once however many answers are written at a time, and not at
-// all while none is.
-func TestOutflow(t *testing.T) {
+// TestInflow: time counts once however many requests wait at a time, and not at all
+// while none does.
+func TestInflow(t *testing.T) {
 	t.Parallel()
-	var o outflow
+	var f inflow
 	begin := time.Now()
 	at := func(d time.Duration) time.Time { return begin.Add(d) }
-	o.begin(at(0))
-	o.begin(at(10 * time.Millisecond))
-	o.end(at(20*time.Millisecond), 1<<20)
-	o.end(at(40*time.Millisecond), 1<<20) // 40 ms for 2 MiB so far
-	if got := o.cost.Load(); got != 0 {
-		t.Errorf("after 2 MiB: %d ps a byte", got)
+	f.begin(at(0))
+	f.begin(at(10 * time.Millisecond))
+	f.end(at(20*time.Millisecond), 1<<20)
+	f.end(at(40*time.Millisecond), 1<<20) // 40 ms for 2 MiB so far
+	if got := f.told(nil); got != 0 {
+		t.Errorf("after 2 MiB: told %d bytes a second", got)
 	}
-	o.begin(at(time.Hour))
-	o.end(at(time.Hour+40*time.Millisecond), 2<<20)
-	if got, want := o.cost.Load(), int64(19073); got != want {
-		t.Errorf("4 MiB in 80 ms: %d ps a byte, want %d", got, want)
+	f.begin(at(time.Hour))
+	f.end(at(time.Hour+40*time.Millisecond), 2<<20)
+	if got := f.told(nil); got < 50<<20-1 || got > 50<<20 {
+		t.Errorf("4 MiB in 80 ms: told %d bytes a second", got)
 	}
-	o.begin(at(2 * time.Hour))
-	o.end(at(2*time.Hour+2*time.Second), 1000) // hardly anything, for long
-	if got, want := o.cost.Load(), int64(2e12/1000); got != want {
-		t.Errorf("1000 bytes in 2 s: %d ps a byte, want %d", got, want)
+	limit := newDownload(1 << 20)
+	if got := f.told(limit); got != 1<<20 {
+		t.Errorf("under a limit of 1 MiB: told %d bytes a second", got)
+	}
+	f.begin(at(2 * time.Hour))
+	f.end(at(2*time.Hour+2*time.Second), 1000) // hardly anything, for long
+	if got := f.told(limit); got != 500 {
+		t.Errorf("1000 bytes in 2 s: told %d bytes a second", got)
 	}
 }
 
@@ -52,27 +57,25 @@ func TestShrinkWhereItPays(t *testing.T) {
 	_, _ = chunks.Compress(text)          // its coders are made outside of the bubble
 	synctest.Test(t, func(t *testing.T) { // so that compressing takes no time but what learn is told
 		var s shrinker
-		var fast, slow, unknown outflow
-		fast.cost.Store(1_000)   // 1 GB/s
-		slow.cost.Store(100_000) // 10 MB/s
+		const fast, slow, unknown = 1 << 30, 10 << 20, 0
 		s.learn(300*time.Microsecond*8, 8*64<<10, 8*40<<10)
 		s.rest.Store(time.Now().Add(time.Hour).UnixNano())
 		for name, c := range map[string]struct {
 			data   []byte
 			always bool
-			to     *outflow
+			rate   int64
 			want   bool
 		}{
-			"text, slow link":      {text, false, &slow, true},
-			"text, fast link":      {text, false, &fast, false},
-			"text, unknown link":   {text, false, &unknown, false},
-			"text, limit":          {text, true, &unknown, true},
-			"random, slow link":    {random, false, &slow, false},
-			"random, limit":        {random, true, &unknown, false},
-			"nothing to save from": {random[:100], false, &slow, false},
+			"text, slow link":      {text, false, slow, true},
+			"text, fast link":      {text, false, fast, false},
+			"text, unknown link":   {text, false, unknown, false},
+			"text, limit":          {text, true, unknown, true},
+			"random, slow link":    {random, false, slow, false},
+			"random, limit":        {random, true, unknown, false},
+			"nothing to save from": {random[:100], false, slow, false},
 		} {
 			cost := s.cost.Load()
-			if _, got := s.shrink(c.data, c.always, c.to); got != c.want {
+			if _, got := s.shrink(c.data, c.always, c.rate); got != c.want {
 				t.Errorf("%s: %v, want %v", name, got, c.want)
 			}
 			s.cost.Store(cost)
@@ -82,16 +85,39 @@ func TestShrinkWhereItPays(t *testing.T) {
 		for range 8 {
 			s.learn(time.Millisecond, 64<<10, 0)
 		}
-		if s.pays(&slow) {
+		if s.pays(slow) {
 			t.Error("compressing that saves nothing pays")
 		}
 		// One now and then is tried all the same, to notice that this has changed.
-		if _, got := s.shrink(text, false, &fast); got {
+		if _, got := s.shrink(text, false, fast); got {
 			t.Error("tried again at once")
 		}
 		time.Sleep(2 * time.Hour)
-		if _, got := s.shrink(text, false, &fast); !got {
+		if _, got := s.shrink(text, false, fast); !got {
 			t.Error("not tried after a rest")
 		}
 	})
+}
+
+// TestPullOverASlowLink: text that lies uncompressed at the other node comes compressed,
+// once the other knows that the link is slow.
+func TestPullOverASlowLink(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("pull.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size, n = 32 << 10, 64
+	text = bytes.Repeat(text, size/len(text)+2)
+	objects := make([][]byte, n)
+	for i := range objects {
+		objects[i] = append([]byte{byte(i)}, text[i:i+size-1]...)
+	}
+	m := &members{}
+	a, b := start(t, m, func(o *Options) { o.LimitDown = 512 << 10 }), start(t, m)
+	connected(t, a, b)
+	mustPull(t, a, nil, b.back.put(objects...))
+	if got := a.Traffic(id.Folder{1}).Received; got > n*size*6/10 {
+		t.Errorf("received %d bytes for %d of text", got, n*size)
+	}
 }

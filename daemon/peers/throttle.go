@@ -86,7 +86,6 @@ func (t *throttle) turn(ctx context.Context) bool {
 type paced struct {
 	w   http.ResponseWriter
 	up  *throttle
-	out *outflow
 	ctx context.Context
 }
 
@@ -103,9 +102,7 @@ func (p paced) Write(b []byte) (n int, err error) {
 			return n, err
 		}
 		_ = control.SetWriteDeadline(time.Now().Add(slowestTaker))
-		p.out.begin(time.Now())
 		m, err := p.w.Write(part)
-		p.out.end(time.Now(), m)
 		if n += m; err != nil {
 			return n, err
 		}
