@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,8 +27,10 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the real commands, as their own processes, where no daemon is
-// needed, and in live.txtar with one. The scripts know two commands more: `exits CODE
-// COMMAND…`, and `eventually COMMAND…`, which repeats it until it succeeds.
+// needed, and in others with one or with two. The scripts know three commands more:
+// `exits CODE COMMAND…`; `eventually [-stdout REGEXP] COMMAND…`, which repeats it until it
+// succeeds, and prints what is wanted; and `capture NAME REGEXP`, which sets a variable to
+// what the first group matches in the last stdout.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -35,23 +38,38 @@ func TestScripts(t *testing.T) {
 			e.Setenv("LOCKSTEP_HOME", e.WorkDir+"/home")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "eventually": eventually},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "eventually": eventually, "capture": capture},
 	})
 }
 
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	wanted := regexp.MustCompile("")
+	if len(args) > 2 && args[0] == "-stdout" {
+		wanted, args = regexp.MustCompile("(?m)"+args[1]), args[2:]
+	}
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: eventually COMMAND...")
+		ts.Fatalf("usage: eventually [-stdout REGEXP] COMMAND...")
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		err := ts.Exec(args[0], args[1:]...)
-		if err == nil {
+		if err == nil && wanted.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%q: %v", args, err)
+			ts.Fatalf("%q: %v, and stdout matches %q: %v", args, err, wanted, wanted.MatchString(ts.ReadFile("stdout")))
 		}
 	}
+}
+
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME REGEXP")
+	}
+	m := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) != 2 {
+		ts.Fatalf("capture: no match, or not one group, of %q in stdout", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // TestEveryCommandIsInAScript: a new command needs lines in testdata.

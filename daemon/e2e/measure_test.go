@@ -200,6 +200,53 @@ func copyWithCP(t *testing.T, src string) (wall, cpu float64) {
 	return time.Since(begin).Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 }
 
+// TestMeasureText: the Go distribution's src as one file, to three readers that share
+// it: bytes sent and CPU, where the links are fast, and where each connection has 512 KiB
+// a second.
+func TestMeasureText(t *testing.T) {
+	long(t)
+	t.Run("fast links", func(t *testing.T) { measureText(t, 0, direct) })
+	t.Run("slow links", func(t *testing.T) { measureText(t, 512<<10) })
+}
+
+func measureText(t *testing.T, limit int64, opts ...func(*harness.Options)) {
+	ctx := within(t, 10*time.Minute)
+	c := shared(t, ctx, 4, opts...)
+	a := c.Nodes[0]
+	for _, n := range c.Nodes {
+		if limit > 0 {
+			must(t, n.Limit(limit))
+		}
+	}
+	staged := filepath.Join(filepath.Dir(a.Tree), "staged")
+	out, err := os.Create(staged)
+	must(t, err)
+	tar := exec.Command("tar", "-cf", "-", "-C", filepath.Dir(sourceTree(t)), "src")
+	tar.Stdout = out
+	must(t, tar.Run())
+	must(t, out.Sync())
+	st, err := out.Stat()
+	must(t, err)
+	must(t, out.Close())
+	fig := &figures{t: t}
+	fig.add("one file of text", "bytes", float64(st.Size()))
+	begin, used := time.Now(), cpu(t, c)
+	must(t, os.Rename(staged, at(a, "src.tar")))
+	must(t, await(ctx, c, 1))
+	fig.add("text to three readers, wall", "s", time.Since(begin).Seconds())
+	fig.add("text to three readers, CPU of four daemons", "s", (cpu(t, c) - used).Seconds())
+	var sent float64
+	for _, n := range c.Nodes {
+		f, err := n.Folder(ctx, folderName)
+		must(t, err)
+		sent += float64(f.WireBytesSent)
+	}
+	fig.add("text to three readers, bytes sent by all four", "bytes", sent)
+	must(t, harness.WaitTree(ctx, snapshot(t, a), c.Nodes...))
+	fig.peaks(c)
+	fig.print()
+}
+
 // TestMeasureInsertion: a 1 GiB random file, then one byte inserted at its start.
 func TestMeasureInsertion(t *testing.T) {
 	long(t)

@@ -20,17 +20,6 @@ type backend struct{ n *Node }
 // Object serves a chunk or a manifest node as it is stored, or as it is in a file that
 // is still being filled.
 func (b backend) Object(ctx context.Context, k chunks.Kind, d id.Digest) ([]byte, bool, error) {
-	data, zstd, err := b.object(ctx, k, d)
-	if err == nil && !zstd && b.n.set.LimitUp > 0 {
-		// Packs hold what compresses well compressed, files do not.
-		if small, ok := chunks.Compress(data); ok {
-			return small, true, nil
-		}
-	}
-	return data, zstd, err
-}
-
-func (b backend) object(ctx context.Context, k chunks.Kind, d id.Digest) ([]byte, bool, error) {
 	if k == chunks.Chunk {
 		if data, err := b.n.share.Get(ctx, d); err == nil {
 			return data, false, nil

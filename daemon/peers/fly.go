@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -43,7 +44,7 @@ func (l *pull) fly(ctx context.Context, f *flight, to *link) error {
 	now := time.Now().UnixNano()
 	f.begun.Store(now)
 	f.waiting.Store(now)
-	resp, err := l.p.post(ctx, l.p.objects, to.node, objectsPath+"?folder="+l.folder.String()+"&"+soonQuery, bytes.NewReader(body))
+	resp, err := l.p.post(ctx, l.p.objects, to.node, objectsPath+l.query(to), bytes.NewReader(body))
 	f.waiting.Store(0)
 	if err != nil {
 		return cause(ctx, err)
@@ -55,11 +56,20 @@ func (l *pull) fly(ctx context.Context, f *flight, to *link) error {
 	if resp.StatusCode != http.StatusOK {
 		return statusError(resp)
 	}
-	r := &watchedReader{r: resp.Body, ctx: ctx, f: f, watchdog: watchdog, patience: l.p.stallAfter, count: &l.meter.received, down: l.p.down}
+	r := &watchedReader{r: resp.Body, ctx: ctx, f: f, in: &to.in, watchdog: watchdog, patience: l.p.stallAfter, count: &l.meter.received, down: l.p.down}
 	if err := l.receive(ctx, f, newFrameReader(r, want), r); err != nil {
 		return cause(ctx, err)
 	}
 	return nil
+}
+
+// query is that of a request to a member.
+func (l *pull) query(to *link) string {
+	q := "?folder=" + l.folder.String() + "&" + soonQuery
+	if rate := to.in.told(l.p.down); rate > 0 {
+		q += "&" + rateQuery + "=" + strconv.FormatInt(rate, 10)
+	}
+	return q
 }
 
 // receive reads the frames of one answer to its end.
@@ -160,6 +170,7 @@ type watchedReader struct {
 	r        io.Reader
 	ctx      context.Context
 	f        *flight
+	in       *inflow
 	watchdog *time.Timer
 	patience time.Duration
 	count    interface{ Add(uint64) uint64 }
@@ -171,8 +182,11 @@ func (w *watchedReader) Read(b []byte) (int, error) {
 		b = b[:min(len(b), w.down.piece)]
 	}
 	w.watchdog.Reset(w.patience)
-	w.f.waiting.Store(time.Now().UnixNano())
+	now := time.Now()
+	w.f.waiting.Store(now.UnixNano())
+	w.in.begin(now)
 	n, err := w.r.Read(b)
+	w.in.end(time.Now(), n)
 	w.watchdog.Stop()
 	w.f.waiting.Store(0)
 	w.count.Add(uint64(n))

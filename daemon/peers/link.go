@@ -29,6 +29,7 @@ type link struct {
 	flying  atomic.Int32        // those in progress or waiting for a stream
 	rate    atomic.Int64        // bytes a second of one request, of late; 0: not known
 	tardy   atomic.Int64        // until then (Unix ns) no want is left to it
+	in      inflow              // how fast all its objects come; its own lock
 
 	seen    time.Time // the last sign of life
 	asked   time.Time // the last heartbeat that it sent of itself

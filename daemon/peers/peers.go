@@ -106,6 +106,7 @@ type Peers struct {
 	objects, proposals, beats *http.Transport
 	memory                    *semaphore.Weighted
 	up, down                  *throttle // nil: no limit
+	shrinker                  shrinker
 
 	mu       sync.Mutex // guards all below
 	links    map[id.Node]*link

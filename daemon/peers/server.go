@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -209,7 +210,9 @@ func (p *Peers) serveObjects(w http.ResponseWriter, r *http.Request) {
 
 	out := writers.Get().(*bufio.Writer)
 	defer func() { out.Reset(nil); writers.Put(out) }()
-	a := &answer{p: p, ctx: r.Context(), out: out, c: c, soon: r.URL.Query().Has(soonQuery), paced: paced{w, p.up, r.Context()}}
+	q := r.URL.Query()
+	rate, _ := strconv.ParseInt(q.Get(rateQuery), 10, 64) // what is no number is not known
+	a := &answer{p: p, ctx: r.Context(), out: out, c: c, soon: q.Has(soonQuery), rate: rate, paced: paced{w, p.up, r.Context()}}
 	out.Reset(a.paced)
 	for i := range want {
 		// A member that is removed in mid-answer gets no more.
@@ -231,7 +234,8 @@ type answer struct {
 	ctx   context.Context
 	out   *bufio.Writer // to paced
 	c     *counters
-	soon  bool // the other side knows frameSoon and frameWait
+	soon  bool  // the other side knows frameSoon and frameWait
+	rate  int64 // bytes a second that it gets from here, 0: not known
 	paced paced
 }
 
@@ -280,6 +284,11 @@ func (a *answer) send(index int, w Want) error {
 		f.state, data = frameFailed, nil
 	case zstd:
 		f.state = frameZstd
+	default:
+		// Packs hold what compresses well compressed, files do not.
+		if less, ok := p.shrinker.shrink(data, p.up != nil, a.rate); ok {
+			f.state, data = frameZstd, less
+		}
 	}
 	f.size = len(data)
 	if _, err := out.Write(f.append(out.AvailableBuffer())); err != nil {

@@ -35,6 +35,10 @@ const (
 // soonQuery is the query of a request whose sender knows frameSoon and frameWait.
 const soonQuery = "soon"
 
+// rateQuery is how fast objects come from the other node, in bytes a second, where that
+// is known: it may compress what lies in its files, or not.
+const rateQuery = "rate"
+
 // errFrame is matched when another node's request or answer breaks the protocol.
 var errFrame = errors.New("broken object stream")
 
