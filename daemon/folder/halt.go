@@ -30,7 +30,7 @@ func explain(root string, f id.Folder, err error) error {
 	if !errors.Is(err, watcher.ErrRootMissing) {
 		return err
 	}
-	const calm = "nothing is deleted anywhere; it goes on by itself when the folder is back there"
+	const calm = "nothing is deleted anywhere; it goes on by itself when the folder is back there; if you moved it for good, say where to with `lockstep folder move`"
 	say := func(format string, args ...any) error {
 		return &HaltError{Reason: fmt.Sprintf(format, args...) + "; " + calm, cause: err}
 	}
