@@ -188,7 +188,14 @@ func logRow(e control.LogEntry) []string {
 		case v.To != "":
 			path += " -> " + printable(v.To)
 		}
-		return []string{fmt.Sprint(v.Revision), when(v.Time), v.Node, v.Action, v.Kind, size(v.Size), v.Mode, path}
+		kind, length, mode := v.Kind, size(v.Size), v.Mode
+		switch v.Kind {
+		case "absent":
+			kind, length, mode = "-", "-", "-"
+		case "directory":
+			length = "-"
+		}
+		return []string{fmt.Sprint(v.Revision), when(v.Time), v.Node, v.Action, kind, length, mode, path}
 	}
 	c := e.Commit
 	msg := printable(c.Message)
