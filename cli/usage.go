@@ -61,10 +61,7 @@ func meant(cmd *cobra.Command, word string) (out []string) {
 	if len(out) > 0 {
 		return out
 	}
-	cmd.SuggestionsMinimumDistance = 2
-	if len(word) < 4 {
-		cmd.SuggestionsMinimumDistance = 0 // any short word is like any other
-	}
+	cmd.SuggestionsMinimumDistance = min(2, len(word)/3) // any short word is like any other
 	for _, name := range cmd.SuggestionsFor(word) {
 		add(cmd.CommandPath() + " " + name)
 	}
