@@ -89,6 +89,8 @@ Look first:   lockstep demo`,
 			a.started = true
 		},
 	}
+	root.Version = a.Node.Version
+	root.SetVersionTemplate(versionLine(a) + "\n")
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	f := root.PersistentFlags()
@@ -102,8 +104,10 @@ Look first:   lockstep demo`,
 		newDoctorCommand(a), newConfigCommand(a), newPathsCommand(a), newServiceCommand(a), newManCommand(a),
 		newShowCommand(a), newDiffCommand(a), newRestoreCommand(a), newTagCommand(a), newTagsCommand(a),
 	)
+	root.AddCommand(newRevisionsTopic())
 	a.addCompletions(root)
 	splitAtInBash(root)
+	countArguments(root)
 	return group(root)
 }
 
@@ -111,7 +115,7 @@ Look first:   lockstep demo`,
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return errorf("unknown command %q", args[0])
+			return unknownCommand(cmd, args[0])
 		}
 		cmd.SetOut(cmd.ErrOrStderr())
 		if err := cmd.Help(); err != nil {

@@ -189,6 +189,41 @@ func TestStatusCheckAndBlocked(t *testing.T) {
 	w.run(t, 0, "status")
 }
 
+func TestStatusOfAFolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fake.OnStatus = func(control.StatusRequest) (control.Status, error) {
+		return control.Status{Elsewhere: []string{"music", "photos"}, Folders: []control.FolderStatus{
+			{Name: "docs", State: control.StateIdle, Summary: "well"}, {Name: "notes", State: control.StatePaused, Summary: "paused"},
+		}}, nil
+	}
+	if out := w.run(t, 0, "status"); !strings.Contains(out, "not on this node: music, photos; to sync one here too: lockstep up --name music PATH") {
+		t.Errorf("%s", out)
+	}
+	if out := w.run(t, 0, "status", "docs"); !strings.Contains(out, "well") || strings.Contains(out, "notes") || strings.Contains(out, "music") {
+		t.Errorf("%s", out)
+	}
+	w.run(t, 0, "status", "docs:")
+	w.run(t, 1, "status", "music")
+}
+
+// TestWaitCountsDisks: a member that is offline and lacks the revision is not counted.
+func TestWaitCountsDisks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []control.FolderNode{{Name: "a", AppliedRevision: 7}, {Name: "b", AppliedRevision: 6}, {Name: "c", AppliedRevision: 8}}
+	w.fake.OnWait = func(context.Context, control.WaitRequest) (control.WaitResult, error) {
+		return control.WaitResult{Folders: []control.WaitFolder{{Name: "docs", Revision: 7, Nodes: nodes}}}, nil
+	}
+	if out := w.run(t, 0, "wait", "--all"); out != "docs: revision 7 is on 2 of 3 disks, not on that of b (0s)\n" {
+		t.Errorf("%q", out)
+	}
+	nodes = nodes[:1]
+	if out := w.run(t, 0, "wait", "--all"); out != "docs: revision 7 is on 1 disk (0s)\n" {
+		t.Errorf("%q", out)
+	}
+}
+
 func TestErrorListsPaths(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -199,6 +234,13 @@ func TestErrorListsPaths(t *testing.T) {
 	}
 	w.run(t, 1, "wait")
 	if got := w.err.String(); got != "lockstep: wait: 1 path cannot be synced\n  docs:x: permission denied\n" {
+		t.Errorf("stderr %q", got)
+	}
+	w.fake.OnWait = func(context.Context, control.WaitRequest) (control.WaitResult, error) {
+		return control.WaitResult{}, control.Errorf(control.CodeFailed, "wait: stopped").WithPaths([]control.BlockedPath{{Folder: "docs", Reason: "paused"}})
+	}
+	w.run(t, 1, "wait")
+	if got := w.err.String(); got != "lockstep: wait: stopped\n  docs: paused\n" {
 		t.Errorf("stderr %q", got)
 	}
 }

@@ -31,7 +31,7 @@ func newInviteCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&r.Role, "role", "auto", "what the machine may become: `auto, voter or learner`")
-	cmd.Flags().StringVar(&ttl, "ttl", "1h", "how `long` the token can be used, once")
+	cmd.Flags().StringVar(&ttl, "ttl", "1h", "the token can be used once, and for `TIME` only, such as 30m or 2d")
 	return cmd
 }
 
@@ -71,10 +71,26 @@ func newWaitCommand(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&r.Timeout, "timeout", time.Minute, "give up after this `time`, with exit code 4")
-	f.BoolVar(&r.All, "all", false, "wait for every member that is online now")
+	f.DurationVar(&r.Timeout, "timeout", time.Minute, "give up after `TIME`, such as 10m, with exit code 4")
+	f.BoolVar(&r.All, "all", false, "wait until it is on the disk of every member that is online now, too")
 	f.BoolVar(&r.Linearizable, "linearizable", false, "ask the leader first")
 	return cmd
+}
+
+// onDisks says on how many of the members' disks a revision is: one that is offline, or
+// was not waited for, may lack it.
+func onDisks(f control.WaitFolder) string {
+	var lack []string
+	for _, n := range f.Nodes {
+		if n.AppliedRevision < f.Revision {
+			lack = append(lack, n.Name)
+		}
+	}
+	all := plural(uint64(len(f.Nodes)), "disk", "disks")
+	if len(lack) == 0 {
+		return all
+	}
+	return fmt.Sprintf("%d of %s, not on that of %s", len(f.Nodes)-len(lack), all, strings.Join(lack, ", "))
 }
 
 func runWait(ctx context.Context, a *app, r control.WaitRequest) error {
@@ -112,7 +128,7 @@ func runWait(ctx context.Context, a *app, r control.WaitRequest) error {
 	for _, f := range res.Folders {
 		where := "this disk"
 		if r.All {
-			where = plural(uint64(len(f.Nodes)), "disk", "disks")
+			where = onDisks(f)
 		}
 		what := fmt.Sprintf("revision %d is on %s", f.Revision, where)
 		if f.NotBrought > 0 {

@@ -43,7 +43,7 @@ ID is FOLDER#n, or n where this node has one folder only.`,
 	f.StringVar(&o.keep, "keep", "", "`SIDE` to keep: current, other or both")
 	f.StringVar(&o.with, "with", "", "`FILE` whose content resolves it")
 	f.Uint64Var(&o.seen, "seen", 0, "refuse if path or copy changed after revision `N`")
-	f.StringVarP(&o.message, "message", "m", "", "say why, for the log")
+	f.StringVarP(&o.message, "message", "m", "", "say why, for the log: `TEXT`")
 	return cmd
 }
 

@@ -208,6 +208,12 @@ func writeConflict(a *app, d control.ConflictDetail, sides []*conflictText, diff
 		switch {
 		case s.side == nil && s.name == "base":
 			t.add(s.name, "-", "-", "-", "none", "-")
+		case s.side == nil && s.name == "other" && d.Kind == "edit/delete":
+			at := "-" // it was dropped, and is in no revision
+			if d.LoserRevision > 0 {
+				at = fmt.Sprint(d.LoserRevision)
+			}
+			t.add(s.name, at, "-", cutRight(d.LoserNode, 20), "deleted", "-")
 		case s.side == nil:
 			t.add(s.name, "-", "-", "-", "absent", "-")
 		default:

@@ -122,9 +122,9 @@ func runFolderAllow(ctx context.Context, a *app, r control.FolderAllowRequest) e
 	if a.json {
 		return printJSON(a.Out, res)
 	}
-	verb := "deleted from the history's head"
+	verb := "deleted on all nodes; history keeps them"
 	if res.DryRun {
-		verb = "would be deleted from the history's head"
+		verb = "would be deleted on all nodes; history keeps them"
 	}
 	stay := ""
 	if res.Stay > 0 {

@@ -188,7 +188,14 @@ func logRow(e control.LogEntry) []string {
 		case v.To != "":
 			path += " -> " + printable(v.To)
 		}
-		return []string{fmt.Sprint(v.Revision), when(v.Time), v.Node, v.Action, v.Kind, size(v.Size), v.Mode, path}
+		kind, length, mode := v.Kind, size(v.Size), v.Mode
+		switch v.Kind {
+		case "absent":
+			kind, length, mode = "-", "-", "-"
+		case "directory":
+			length = "-"
+		}
+		return []string{fmt.Sprint(v.Revision), when(v.Time), v.Node, v.Action, kind, length, mode, path}
 	}
 	c := e.Commit
 	msg := printable(c.Message)
@@ -203,7 +210,10 @@ func newCatCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cat PATH@REV",
 		Short: "Write a version's bytes to stdout",
-		Args:  cobra.ExactArgs(1),
+		Long: "Writes what a file was at REV to stdout. An exit code other than 0 means that\n" +
+			"what was written is not whole. `lockstep help revisions` says what REV can be.",
+		Example: `  lockstep cat docs:letters/tax.txt@12 > tax-then.txt`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runCat(cmd.Context(), a, args[0], linearizable)
 		},
@@ -246,7 +256,14 @@ func newRollbackCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback PATH@REV",
 		Short: "Commit, as one new revision, the state of a file, directory or folder at REV",
-		Args:  cobra.ExactArgs(1),
+		Long: `Brings a file, a directory or a whole folder back to what it was at REV, on all
+machines, as one new revision: nothing is lost, what is there now stays in history,
+and the command that undoes it is printed. What this disk has not committed yet is
+committed first. To get an old version beside the new one, use restore.
+` + "`lockstep help revisions`" + ` says what REV can be.`,
+		Example: `  lockstep rollback docs:letters/tax.txt@head~1
+  lockstep rollback "docs@2h ago" --dry-run`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if r.Target, r.Rev, err = a.targetRev(args[0]); err != nil {
 				return err
@@ -255,7 +272,7 @@ func newRollbackCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "only list the changes")
-	cmd.Flags().StringVarP(&r.Message, "message", "m", "", "say why, for the log")
+	cmd.Flags().StringVarP(&r.Message, "message", "m", "", "say why, for the log: `TEXT`")
 	return cmd
 }
 

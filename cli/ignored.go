@@ -16,7 +16,7 @@ func runIgnored(ctx context.Context, a *app, o statusOptions) error {
 	if err != nil {
 		return err
 	}
-	var r control.IgnoredRequest
+	r := control.IgnoredRequest{Folder: o.folder}
 	if a.json {
 		out := jsonArray{w: a.Out}
 		if err := svc.Ignored(ctx, r, func(i control.Ignored) error { return out.add(i) }); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,15 +24,19 @@ const staleAfter = 5 * time.Second
 type statusOptions struct {
 	watch, check, linearizable bool
 	ignored                    bool
+	folder                     string // "": all
 }
 
 func newStatusCommand(a *app) *cobra.Command {
 	var o statusOptions
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   "status [FOLDER]",
 		Short: "Show the node, the cluster, the folders, and what is blocked and why",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.folder = strings.TrimSuffix(args[0], ":")
+			}
 			if o.ignored {
 				return runIgnored(cmd.Context(), a, o)
 			}
@@ -66,6 +71,9 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 		if err != nil {
 			return err
 		}
+		if st, err = o.of(st); err != nil {
+			return err
+		}
 		if err := show(st); err != nil {
 			return err
 		}
@@ -82,6 +90,19 @@ func runStatus(ctx context.Context, a *app, o statusOptions) error {
 		case <-time.After(watchGap):
 		}
 	}
+}
+
+// of leaves the other folders out, where one was named.
+func (o statusOptions) of(st control.Status) (control.Status, error) {
+	if o.folder == "" {
+		return st, nil
+	}
+	i := slices.IndexFunc(st.Folders, func(f control.FolderStatus) bool { return f.Name == o.folder })
+	if i < 0 {
+		return st, control.Errorf(control.CodeFailed, "status: folder %q is not on this node", o.folder).WithHint("see `lockstep folder ls`; `lockstep why PATH` is for a path")
+	}
+	st.Folders, st.Elsewhere = st.Folders[i:i+1], nil
+	return st, nil
 }
 
 // watcher returns what shows one state after the other: drawn over on a terminal, a
@@ -159,7 +180,7 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 	if err := nodeTable(st.Cluster.Nodes, colour).print(w); err != nil {
 		return err
 	}
-	if len(st.Folders) == 0 {
+	if len(st.Folders) == 0 && len(st.Elsewhere) == 0 {
 		fmt.Fprintln(w, "\nno folders: add one with `lockstep folder add PATH`")
 	}
 	for _, f := range st.Folders {
@@ -173,6 +194,9 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 		indent := strings.Repeat(" ", len(f.Name)+2)
 		fmt.Fprintf(w, "%s%s, %s at %s\n", indent, plural(f.Files, "file", "files"), size(int64(f.Bytes)), printable(f.Path))
 		writeTroubles(w, f)
+	}
+	if len(st.Elsewhere) > 0 {
+		fmt.Fprintf(w, "\nnot on this node: %s; to sync one here too: lockstep up --name %s PATH\n", strings.Join(st.Elsewhere, ", "), st.Elsewhere[0])
 	}
 	return nil
 }

@@ -216,8 +216,14 @@ func (a *app) upReady(ctx context.Context, svc control.Service, o upOptions, don
 	if !done.joined {
 		rep.invite(ctx, a, svc)
 	}
-	if err := rep.end(); err != nil || a.json || done.runs || rep.Name == "" {
+	if err := rep.end(); err != nil || a.json || done.runs {
 		return err
+	}
+	if rep.Name == "" {
+		if done.joined {
+			return rep.othersLater(ctx, a, svc)
+		}
+		return nil
 	}
 	return rep.follow(ctx, svc)
 }

@@ -19,6 +19,7 @@ type upReport struct {
 	out  io.Writer
 	json bool
 	done upDone
+	told bool // which of the cluster's folders are not here
 
 	control.FolderAddResult
 	Home    string    `json:"home"`
@@ -86,6 +87,7 @@ func (u *upReport) others(ctx context.Context, a *app, svc control.Service) erro
 	if len(names) == 0 {
 		return nil
 	}
+	u.told = true
 	return u.say("not on this node: %s; to sync one here too:\n  lockstep up --name %s %s", strings.Join(names, ", "), names[0], a.suggestPath(names[0]))
 }
 
@@ -176,6 +178,26 @@ func (u *upReport) MarshalJSON() ([]byte, error) {
 
 // followEvery is how often a first sync is looked at.
 const followEvery = 200 * time.Millisecond
+
+// hearWithin is how long a node that has joined is asked for the cluster's folders:
+// there may be none.
+const hearWithin = time.Minute
+
+// othersLater does what others does, on a node that has joined and hears of the
+// cluster's folders only after a moment.
+func (u *upReport) othersLater(ctx context.Context, a *app, svc control.Service) error {
+	for end := a.Now().Add(hearWithin); !u.told && a.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followEvery):
+		}
+		if err := u.others(ctx, a, svc); err != nil {
+			return nil // the node ends, and says why itself
+		}
+	}
+	return nil
+}
 
 // follow says once that the folder is whole on this machine. It ends with ctx.
 func (u *upReport) follow(ctx context.Context, svc control.Service) error {

@@ -29,8 +29,12 @@ func runVersion(a *app) error {
 			Arch    string `json:"arch"`
 		}{a.Node.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH})
 	}
-	_, err := fmt.Fprintf(a.Out, "lockstep %s (%s, %s/%s)\n", a.Node.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(a.Out, versionLine(a))
 	return err
+}
+
+func versionLine(a *app) string {
+	return fmt.Sprintf("lockstep %s (%s, %s/%s)", a.Node.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // newDebugCommand has the inspectors that ship with the product.

@@ -28,6 +28,29 @@ func (w *world) sides(n uint64) string {
 	return strings.Join(out, " ")
 }
 
+// TestSidesOfADeletion: the other side of an edit against a deletion is the deletion,
+// also where that was dropped and is in no version.
+func TestSidesOfADeletion(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		first, then func(b Base) Change
+		want        string
+	}{
+		{func(b Base) Change { return edit("f", b, file("two")) }, func(b Base) Change { return del("f", b) }, "one@1 two@2 absent@0"},
+		{func(b Base) Change { return del("f", b) }, func(b Base) Change { return edit("f", b, file("two")) }, "one@1 two@3 absent@2"},
+	} {
+		w := newWorld(t)
+		w.commit(nodeA, put("f", Base{}, file("one")))
+		b := w.head()
+		w.commit(nodeA, tc.first(b))
+		w.commit(nodeB, tc.then(b))
+		w.wantConflicts("edit/delete automatic f")
+		if got := w.sides(1); got != tc.want {
+			t.Errorf("sides: %q, want %q", got, tc.want)
+		}
+	}
+}
+
 const hiddenAt = "f (conflict b r3)"
 
 // hiddenClash is clash in a folder that keeps losers in history alone.

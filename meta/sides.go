@@ -65,6 +65,10 @@ func (v *View) automatic(x Conflict, s Sides) (Sides, error) {
 			s.Current = y.Version
 		}
 	}
+	if x.Kind == ConflictEditDelete { // the deletion; no version of it where it was dropped
+		s.Other = Version{Path: x.Path, Revision: x.Loser}
+		return s, nil
+	}
 	if x.Loser != 0 {
 		s.Other, err = v.line(x.Folder, x.Path, x.Loser)
 	}

@@ -359,8 +359,8 @@ func (p *pool) unlisted(r found, dir id.Path, err error) (found, []id.Path, erro
 }
 
 const (
-	reasonSpecial = "is a FIFO, socket or device"
-	reasonMount   = "is on another filesystem mounted inside the folder"
+	reasonSpecial = "is a FIFO, socket or device, which is never synced; an ignore rule takes it off this list"
+	reasonMount   = "is on another filesystem mounted inside the folder, which is never synced; an ignore rule takes it off this list"
 	reasonDenied  = "permission denied"
 )
 

@@ -13,10 +13,12 @@ type Freshness struct {
 
 // Status is the whole state of a node.
 type Status struct {
-	Node      NodeStatus     `json:"node"`
-	Cluster   ClusterStatus  `json:"cluster"`
-	Folders   []FolderStatus `json:"folders"`
-	Freshness Freshness      `json:"freshness"`
+	Node    NodeStatus     `json:"node"`
+	Cluster ClusterStatus  `json:"cluster"`
+	Folders []FolderStatus `json:"folders"`
+	// Elsewhere names the cluster's folders that this node does not keep.
+	Elsewhere []string  `json:"elsewhere"`
+	Freshness Freshness `json:"freshness"`
 	// Change numbers the state, for StatusRequest.After.
 	Change uint64 `json:"change"`
 }

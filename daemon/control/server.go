@@ -275,7 +275,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 // normal replaces nil lists by empty ones: JSON lists are arrays, never null.
 func normal(st Status) Status {
 	st.Cluster.Nodes = nonNil(st.Cluster.Nodes)
-	st.Folders = nonNil(st.Folders)
+	st.Folders, st.Elsewhere = nonNil(st.Folders), nonNil(st.Elsewhere)
 	for i := range st.Folders {
 		f := &st.Folders[i]
 		f.Blocked, f.Held, f.Nodes, f.Sources = nonNil(f.Blocked), nonNil(f.Held), nonNil(f.Nodes), nonNil(f.Sources)

@@ -31,13 +31,14 @@ func explain(root string, f id.Folder, err error) error {
 		return err
 	}
 	const calm = "nothing is deleted anywhere; it goes on by itself when the folder is back there"
+	const moved = "; where you moved it for good, say so with `lockstep folder move`"
 	say := func(format string, args ...any) error {
 		return &HaltError{Reason: fmt.Sprintf(format, args...) + "; " + calm, cause: err}
 	}
 	names, derr := os.ReadDir(root)
 	switch {
 	case errors.Is(derr, fs.ErrNotExist):
-		return say("%s is not there: it was moved or deleted, or the disk that holds it is not mounted", root)
+		return say("%s is not there: it was moved or deleted, or the disk that holds it is not mounted"+moved, root)
 	case derr != nil:
 		return say("%s cannot be read: %v", root, derr)
 	}
@@ -49,9 +50,9 @@ func explain(root string, f id.Folder, err error) error {
 	case !errors.Is(merr, fs.ErrNotExist):
 		return say("the folder's marker %s cannot be read: %v", MarkerPath(root), merr)
 	case len(names) == 0:
-		return say("%s is empty and has no folder's marker: its disk is not mounted, or the folder was moved or emptied", root)
+		return say("%s is empty and has no folder's marker: its disk is not mounted, or the folder was moved or emptied"+moved, root)
 	}
-	return say("%s has no folder's marker: another disk is mounted there, or its .lockstep was deleted (if that is all, remove the folder from this node and add it again: files that are equal stay as they are)", root)
+	return say("%s has no folder's marker: another disk is mounted there, or its .lockstep was deleted (if that is all, `lockstep folder rm` and then `folder add` it again: files that are equal stay as they are)", root)
 }
 
 // Halted reports whether the engine has halted.

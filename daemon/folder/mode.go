@@ -23,6 +23,7 @@ const (
 // How status speaks of what is left as it is.
 const (
 	whyHeld    = "its deletion here is held"
+	whyMade    = "made here"
 	whySkipped = "what others made of it is not brought here, for this node only sends"
 	whyInWay   = "something that was made here is in the way of its directory"
 	whyHolds   = "removed by history, and holds what was made here"
@@ -35,6 +36,14 @@ type keptHere struct {
 	disk reconcile.Disk
 }
 
+// keptWay says what becomes of a change that is kept here.
+func keptWay(k keptHere) string {
+	if k.reason == whyMade {
+		return "`lockstep folder revert` moves it to .lockstep/reverted in the folder"
+	}
+	return "`lockstep folder revert` puts the committed version in its place"
+}
+
 // keepHere notes such a change. mu is held.
 func (e *Engine) keepHere(p id.Path, d reconcile.Disk, c choice) {
 	reason := "changed here"
@@ -42,7 +51,7 @@ func (e *Engine) keepHere(p id.Path, d reconcile.Disk, c choice) {
 	case d.Stat.Kind == vfs.Absent:
 		reason = "deleted here"
 	case !c.had:
-		reason = "made here"
+		reason = whyMade
 	}
 	e.st.keep(p, keptHere{reason, d})
 }
@@ -81,7 +90,7 @@ func (e *Engine) staysHere(p id.Path, d postponed, x *Explanation) bool {
 	row, had, err := e.o.Local.Get(e.o.ID, p)
 	switch {
 	case kept:
-		x.Step, x.Reason = Stuck, keptReason(k)+"; `lockstep folder revert` puts the committed version in its place"
+		x.Step, x.Reason = Stuck, keptReason(k)+"; "+keptWay(k)
 	case d.skipped:
 		x.Step, x.Reason = Stuck, d.why
 	case e.brake.on && had && err == nil && e.absent(p, row):

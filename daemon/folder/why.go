@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher"
 )
 
 // Step is where a path stands on its way between this disk and the history.
@@ -124,6 +126,19 @@ func (s *state) of(p id.Path) (d postponed, blocked string, is bool) {
 	return d, blocked, is
 }
 
+// unwatched says why the watcher cannot look at a path: itself, or a directory above it.
+func unwatched(p id.Path, blocked []watcher.BlockedPath) (reason string) {
+	for _, b := range blocked {
+		switch {
+		case b.Path == p:
+			return b.Reason
+		case b.Path != "" && p.Below(b.Path):
+			reason = fmt.Sprintf("%s above it is blocked: %s", b.Path, b.Reason)
+		}
+	}
+	return reason
+}
+
 // explain tells the first thing, in the order of a path's way, that it waits for. mu
 // is held.
 func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err error) {
@@ -136,10 +151,8 @@ func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err
 	x.Queued = e.pendingSeq(p)
 	d, blocked, later := e.st.of(p)
 	x.Since = d.since
-	for _, b := range e.watch.Blocked() {
-		if b.Path == p {
-			blocked = b.Reason
-		}
+	if reason := unwatched(p, e.watch.Blocked()); reason != "" {
+		blocked = reason
 	}
 	switch {
 	case e.staysHere(p, d, &x):

@@ -44,7 +44,12 @@ func Init(o InitOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := transport.SaveIdentity(h.identity(), ident); err != nil {
+	err = transport.SaveIdentity(h.identity(), ident)
+	if errors.Is(err, transport.ErrIdentityExists) {
+		return fmt.Errorf("make a node in %s: an earlier init or join was cut short there, and a cluster may have admitted it; "+
+			"run that join again, or remove %s to start anew", h, h.identity())
+	}
+	if err != nil {
 		return err
 	}
 	c.Cluster, c.First = id.NewCluster(), true
@@ -62,7 +67,8 @@ type JoinOptions struct {
 
 // Join makes the identity and joins the cluster of the token, as a learner; Run
 // then runs the node. Its errors match those of package join. A Join that was
-// cut short can be repeated: the identity is kept.
+// cut short can be repeated: the identity is kept, unless the cluster refused it, which
+// leaves the home as it was.
 func Join(ctx context.Context, o JoinOptions) error {
 	h := home(o.Home)
 	token, err := join.ParseToken(strings.TrimSpace(o.Token))
@@ -73,8 +79,14 @@ func Join(ctx context.Context, o JoinOptions) error {
 	if err != nil {
 		return err
 	}
+	release, err := h.lock() // so that no other Join uses an identity that is dropped here
+	if err != nil {
+		return err
+	}
+	defer release()
 	ident, err := transport.LoadIdentity(h.identity())
-	if errors.Is(err, os.ErrNotExist) {
+	fresh := errors.Is(err, os.ErrNotExist)
+	if fresh {
 		if ident, err = transport.NewIdentity(); err == nil {
 			err = transport.SaveIdentity(h.identity(), ident)
 		}
@@ -84,10 +96,26 @@ func Join(ctx context.Context, o JoinOptions) error {
 	}
 	r, err := join.Request(ctx, ident, token, c.Name, c.Advertise)
 	if err != nil {
+		if fresh && refused(err) {
+			if rerr := os.RemoveAll(h.identity()); rerr != nil {
+				err = errors.Join(err, rerr)
+			}
+		}
 		return joinError(o.Home, err)
 	}
 	c.Cluster, c.Name, c.Members = r.Cluster, r.Name, r.Nodes
 	return h.finish(c)
+}
+
+// refused reports whether an error of a Join says that the cluster has not admitted the
+// node, and will not.
+func refused(err error) bool {
+	for _, e := range []error{join.ErrUsedToken, join.ErrExpiredToken, join.ErrUnknownToken, join.ErrWrongCluster} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // joinError gives what time may mend its class, and says what to do.

@@ -367,6 +367,22 @@ func TestJoinAgain(t *testing.T) {
 	if _, err := control.NewClient(string(b)).Status(ctx, control.StatusRequest{Linearizable: true}); err != nil {
 		t.Errorf("the node that joined again: %v", err)
 	}
+
+	// A home whose join was refused is as it was: it can make a cluster of its own.
+	other := JoinOptions{Home: filepath.Join(base, "c"), Token: inv.Token, Name: "c", Listen: "127.0.0.1:0"}
+	if err := Join(ctx, other); !errors.Is(err, join.ErrUsedToken) {
+		t.Fatalf("a used token: %v", err)
+	}
+	if err := Init(InitOptions{Home: other.Home, Listen: "127.0.0.1:0"}); err != nil {
+		t.Errorf("init after a refused join: %v", err)
+	}
+	// One that was cut short keeps its identity, and says so.
+	if err := os.Remove(home(other.Home).config()); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(InitOptions{Home: other.Home, Listen: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "cut short") {
+		t.Errorf("init after half an init: %v", err)
+	}
 }
 
 func startNode(t *testing.T, ctx context.Context, h string) (end func()) {

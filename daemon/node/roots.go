@@ -47,6 +47,9 @@ func (fs *folders) claim(ctx context.Context, root string, own ...id.Folder) (re
 	fs.change.Unlock() // the walk may take long, and the claim holds
 	marked, err := markedBelow(ctx, root, maxWalk)
 	fs.change.Lock()
+	if err == nil && marked != "" && len(own) > 0 && folder.CheckRoot(marked, own[0]) == nil {
+		err = fmt.Errorf("the folder's directory is %s, inside %s: name that one", marked, root)
+	}
 	if err == nil && marked != "" {
 		err = fmt.Errorf("%s is inside %s and is marked as a synced folder; a folder cannot be inside another; if that one is no longer synced, remove %s",
 			marked, root, folder.MarkerPath(marked))

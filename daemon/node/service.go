@@ -50,7 +50,20 @@ func (s service) Status(ctx context.Context, r control.StatusRequest) (control.S
 		st.Folders = append(st.Folders, fst)
 	}
 	slices.SortFunc(st.Folders, func(a, b control.FolderStatus) int { return strings.Compare(a.Name, b.Name) })
-	return st, nil
+	st.Elsewhere, err = s.elsewhere(v)
+	return st, err
+}
+
+// elsewhere names the cluster's folders that this node does not keep.
+func (s service) elsewhere(v *meta.View) (names []string, err error) {
+	recs, err := v.Folders()
+	for _, r := range recs {
+		if !r.Removed && s.n.folders.engine(r.ID) == nil {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, err
 }
 
 func (s service) cluster() control.ClusterStatus {

@@ -18,7 +18,7 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 	}
 	root, err := filepath.EvalSymlinks(string(r.Path))
 	if err != nil {
-		return res, control.Errorf(control.CodeFailed, "add folder: %w", err).WithHint("make the directory first")
+		return res, control.Errorf(control.CodeFailed, "add folder: %w", err).WithHint("make the directory first, or let `lockstep up PATH` make it; --name says which of the cluster's folders it is to hold")
 	}
 	name := r.Name
 	if name == "" {

@@ -117,7 +117,8 @@ func TestFolderOperations(t *testing.T) {
 	}
 
 	// A halted folder, whose root was moved away, goes on where it is now.
-	again := filepath.Join(base, "again")
+	disk := mkdir(t, base, "disk")
+	again := filepath.Join(disk, "again")
 	if err := os.Rename(moved, again); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +127,9 @@ func TestFolderOperations(t *testing.T) {
 			t.Fatal("the folder does not halt")
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := c.FolderMove(ctx, control.FolderMoveRequest{Name: "docs", Path: control.RawPath(disk)}); err == nil || !strings.Contains(err.Error(), "directory is "+again) {
+		t.Errorf("moved to the directory above: %v", err)
 	}
 	if _, err := c.FolderMove(ctx, control.FolderMoveRequest{Name: "docs", Path: control.RawPath(again)}); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ func (s service) Why(ctx context.Context, r control.WhyRequest) (out control.Why
 		return out, err
 	}
 	if e == nil {
-		return out, control.Errorf(control.CodeFailed, "folder %q is not on this node", rec.Name).WithHint("add it with `lockstep folder add PATH`")
+		return out, control.Errorf(control.CodeFailed, "folder %q is not on this node", rec.Name).WithHint("add it with `lockstep folder add PATH --name %s`", rec.Name)
 	}
 	s.settle(ctx)
 	v := s.n.machine.View()
