@@ -1,0 +1,418 @@
+package folder
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/internal/failpoint"
+	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
+)
+
+// subset is what the node keeps.
+func (n *node) subset() *ignore.Only {
+	n.c.t.Helper()
+	o, err := ignore.ParseOnly(n.only)
+	n.c.ok(err)
+	return o
+}
+
+// within takes off a list of the head what the node does not keep.
+func (n *node) within(head map[string]string) map[string]string {
+	o, out := n.subset(), make(map[string]string)
+	for p, line := range head {
+		if o.Keeps(id.Path(p), strings.HasPrefix(line, "dir ")) {
+			out[p] = line
+		}
+	}
+	return out
+}
+
+// noteKept writes, as the node does, what was kept here before.
+func (n *node) noteKept(l *local.DB) {
+	n.c.t.Helper()
+	if len(n.was) == 0 {
+		return
+	}
+	m, _, err := l.Folder(n.c.folder)
+	n.c.ok(err)
+	m.ID, m.Root, m.Kept = n.c.folder, n.root, append(m.Kept, n.was...)
+	b := l.NewBatch()
+	b.SetFolder(m)
+	n.c.ok(b.Commit(true))
+	n.was = nil
+}
+
+// keep sets what the node keeps, as the node's command does.
+func (n *node) keep(only string) {
+	n.c.t.Helper()
+	o, err := ignore.ParseOnly(only)
+	n.c.ok(err)
+	if o != nil {
+		within(n.c.t, "keep less", func(ctx context.Context) error { return n.engine.Leave(ctx, o) })
+	}
+	n.setKept(only)
+	n.restart()
+}
+
+// setKept is what keep makes durable.
+func (n *node) setKept(only string) {
+	if n.only != "" {
+		n.was = append(n.was, n.only)
+	}
+	n.only = only
+}
+
+// halts ends a node whose engine a failpoint has ended.
+func (n *node) halts() {
+	n.c.t.Helper()
+	eventually(n.c.t, "halt", func() error {
+		if !n.engine.Halted() {
+			return fmt.Errorf("it runs")
+		}
+		return nil
+	})
+	n.cancel()
+	<-n.done
+	n.err = nil
+}
+
+// onlySets are what random users keep.
+var onlySets = []string{"", "", "a", "/a,/b", "*,!/a", "*,!b", "a,b,!c", "/a/b", "*,!/a,/a/b", "a/*,d", "*,!c/**"}
+
+// keepsOther lets the user keep another part of the folder, and sometimes remove at once
+// what is not kept any more.
+func (u *user) keepsOther() string {
+	if u.n.paused {
+		return "nothing"
+	}
+	next := onlySets[u.rng.IntN(len(onlySets))]
+	u.capture()
+	before, said := u.n.c.head(), u.n.engine.lastSequence()
+	u.n.keep(next)
+	what := "keep " + next
+	if u.rng.IntN(2) == 0 {
+		o := u.n.subset()
+		for p := range u.n.disk() {
+			at := u.n.path(p)
+			if in, err := os.Lstat(at); err == nil && !o.Keeps(id.Path(p), in.IsDir()) {
+				_ = os.RemoveAll(at)
+				what += " rm " + p
+			}
+		}
+	}
+	u.n.captured()
+	u.n.deletedNothing(before, said)
+	return what
+}
+
+func (e *Engine) lastSequence() (last id.Sequence) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for seq := range e.flight {
+		last = max(last, seq)
+	}
+	return last
+}
+
+// deletedNothing fails if the node has proposed, since then, the deletion of something
+// that it does not keep.
+func (n *node) deletedNothing(before meta.Commit, said id.Sequence) {
+	n.c.t.Helper()
+	o := n.subset()
+	n.engine.mu.Lock()
+	for seq, fl := range n.engine.flight {
+		for _, c := range fl.changes {
+			gone := c.Path
+			if c.Op == meta.OpMove {
+				gone = c.From
+			}
+			if seq > said && c.Op != meta.OpPut && !o.Keeps(gone, true) {
+				n.c.t.Fatalf("%s proposes the deletion of %q, and keeps %q", n.root, string(gone), n.only)
+			}
+		}
+	}
+	n.engine.mu.Unlock()
+	v := n.c.leader.View()
+	defer v.Close()
+	for r := before.Revision + 1; r <= n.c.head().Revision; r++ {
+		cm, _, err := v.Commit(n.c.folder, r)
+		n.c.ok(err)
+		n.c.ok(v.Changes(n.c.folder, r, func(ver meta.Version) error {
+			if cm.Node == n.id && cm.Sequence > said && ver.Entry.Kind == meta.Absent && !o.Keeps(ver.Path, true) {
+				n.c.t.Fatalf("%s deleted %q, and keeps %q\n%s", n.root, string(ver.Path), n.only, n.c.story())
+			}
+			return nil
+		}))
+	}
+}
+
+// TestNarrow: what is not kept any more is nobody's deletion, however it goes from this
+// disk, and history has it.
+func TestNarrow(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("docs/x", "x1")
+	a.write("big/y", "y1")
+	a.write("big/sub/z", "z1")
+	c.settled()
+	b.write("big/mine", "of b")
+	b.keep("*,!/big")
+	b.remove("big")
+	b.write("big2", "kept")
+	c.done()
+	a.has("big/y", "y1")
+	a.has("big/mine", "of b")
+	b.absent("big")
+	a.write("big/y", "y2")
+	a.write("big/new", "n")
+	a.write("docs/x", "x2")
+	c.done()
+	b.absent("big")
+	b.has("docs/x", "x2")
+	b.write("big/y", "b's own") // nobody's business
+	c.done()
+	a.has("big/y", "y2")
+	for _, text := range []string{"y1", "z1", "of b", "y2"} {
+		c.inHistory(text)
+	}
+	c.conflicts(0)
+}
+
+// TestNarrowLosesNoBytes: bytes that only this node has are packed before their file is
+// the user's own.
+func TestNarrowLosesNoBytes(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.set(true, false) // never saw it
+	b.write("big/y", "only here")
+	b.committed()
+	b.keep("docs")
+	b.remove("big")
+	b.restart()
+	b.committed()
+	a.set(false, false)
+	c.settled()
+	a.has("big/y", "only here")
+	c.done()
+}
+
+// TestNarrowWhileRemoving: deletions that are made while the command runs are not said
+// either, and are once it has failed.
+func TestNarrowWhileRemoving(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("keep/x", "x")
+	a.write("keep/big/y", "y")
+	a.write("big/z", "z")
+	c.settled()
+	o, err := ignore.ParseOnly("*,!big")
+	c.ok(err)
+	within(t, "leave", func(ctx context.Context) error { return b.engine.Leave(ctx, o) })
+	b.remove("big")
+	b.remove("keep")
+	b.committed()
+	c.settled()
+	a.has("big/z", "z")
+	a.has("keep/big/y", "y")
+	a.absent("keep/x") // that was meant
+	b.engine.Stay()
+	b.committed()
+	c.settled()
+	a.absent("big/z")
+	c.done()
+}
+
+// TestNarrowKilled: whatever instant the daemon dies at, nothing looks deleted.
+func TestNarrowKilled(t *testing.T) {
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	for i := range 5 {
+		a.write(fmt.Sprintf("big/%d", i), fmt.Sprint("n", i))
+	}
+	a.write("docs/x", "x")
+	c.settled()
+	b.setKept("docs")
+	b.end()
+	failpoint.Set("folder/leaving", func() error { return os.ErrDeadlineExceeded })
+	b.start()
+	b.halts()
+	failpoint.Reset()
+	b.remove("big")
+	b.restart()
+	c.done()
+	a.has("big/3", "n3")
+}
+
+// TestWiden: what comes into the subset again takes its base from history: an old
+// version is brought up to date, one that others deleted goes, and only what is neither
+// is a conflict.
+func TestWiden(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("docs/x", "x")
+	for _, p := range []string{"same", "old", "gone", "edited", "missing"} {
+		a.write("big/"+p, p+" 1")
+	}
+	c.settled()
+	b.keep("docs")
+	c.settled()
+	a.write("big/old", "old 2")
+	a.remove("big/gone")
+	c.settled()
+	b.write("docs/new", "equal to nothing")
+	b.remove("big/missing")
+	b.keep("docs,big")
+	c.done()
+	b.has("big/old", "old 2")
+	b.absent("big/gone")
+	b.has("big/missing", "missing 1")
+	c.conflicts(0)
+	b.keep("docs")
+	b.committed()
+	b.write("big/edited", "edited while it was not kept")
+	b.keep("")
+	c.done()
+	c.conflicts(1)
+	c.inHistory("edited while it was not kept")
+}
+
+// TestWidenCutShort: a comparison that is cut short is made again.
+func TestWidenCutShort(t *testing.T) {
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("docs/x", "x")
+	a.write("big/y", "y1")
+	c.settled()
+	b.keep("docs")
+	a.write("big/y", "y2")
+	c.settled()
+	b.setKept("")
+	b.end()
+	failpoint.Set("folder/widened", func() error { return os.ErrDeadlineExceeded })
+	b.start()
+	b.halts()
+	failpoint.Reset()
+	b.setKept("docs") // and then something else is set
+	b.restart()
+	b.keep("big")
+	c.done()
+	b.has("big/y", "y2")
+	c.conflicts(0)
+}
+
+// TestPartOfDirectory: of a directory of which a node has a part, its user deletes and
+// renames that part; what others do to the whole happens to the part.
+func TestPartOfDirectory(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	for _, d := range []string{"one", "two", "three", "four"} {
+		a.write(d+"/x.md", d)
+		a.write(d+"/y.bin", d+" bin")
+	}
+	c.settled()
+	b.keep("*.md")
+	for _, d := range []string{"one", "two", "three", "four"} {
+		b.remove(d + "/y.bin")
+	}
+	b.remove("one")
+	b.rename("two", "zwei")
+	c.done()
+	a.absent("one/x.md")
+	a.has("one/y.bin", "one bin")
+	a.has("zwei/x.md", "two")
+	a.absent("two/x.md")
+	a.has("two/y.bin", "two bin")
+	a.rename("three", "drei")
+	a.remove("four")
+	c.done()
+	b.has("drei/x.md", "three")
+	b.absent("drei/y.bin")
+	b.absent("four")
+	c.conflicts(0)
+}
+
+// TestMovesAcrossTheEdge: what moves out of the subset goes, what moves in comes, on
+// either side.
+func TestMovesAcrossTheEdge(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("in/x", "x")
+	a.write("in/d/y", "y")
+	a.write("out/z", "z")
+	a.write("out/e/w", "w")
+	c.settled()
+	b.keep("/in")
+	c.settled()
+	b.remove("out")
+	a.rename("in/x", "out/x")
+	a.rename("in/d", "out/d")
+	a.rename("out/z", "in/z")
+	a.rename("out/e", "in/e")
+	c.done()
+	b.absent("in/x")
+	b.absent("in/d")
+	b.has("in/z", "z")
+	b.has("in/e/w", "w")
+	c.ok(os.MkdirAll(b.path("out"), 0o755))
+	b.rename("in/z", "out/z")
+	b.rename("in/e", "out/e")
+	c.done()
+	a.absent("in/z") // for others it was a deletion
+	a.absent("in/e")
+	a.absent("out/e")
+	b.has("out/e/w", "w")
+	c.inHistory("w")
+	c.conflicts(0)
+}
+
+// TestOutsideIsNoTrouble: what is not kept is not counted, waited for, blocked or listed
+// as anything but left out.
+func TestOutsideIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	b.keep("/docs")
+	a.write("docs/x", "x")
+	a.write("big/y", "y")
+	a.write("big/"+ignore.Name, "*.o\n")
+	a.write("docs/"+ignore.Name, "*.o\n")
+	a.write(ignore.Name, "*.o\n")
+	c.settled()
+	b.write("big/own", "o")
+	b.write("docs/t.o", "o")
+	c.done()
+	in, err := b.engine.Info()
+	c.ok(err)
+	if in.PendingFiles != 0 || in.LocalChanges != 0 || len(in.Blocked)+len(in.Waiting) != 0 || in.Only != "/docs" {
+		t.Errorf("the state is %+v", in)
+	}
+	b.has("docs/"+ignore.Name, "*.o\n")
+	b.absent("big/" + ignore.Name)
+	var list []string
+	c.ok(b.engine.Ignored(context.Background(), func(p IgnoredPath) error {
+		list = append(list, string(p.Path)+" "+string(p.RuleFile)+" "+p.Pattern)
+		return nil
+	}))
+	if got := strings.Join(list, "; "); got != "big  only=/docs; docs/t.o docs/.lockstepignore *.o" {
+		t.Errorf("ignored are %q", got)
+	}
+	for p, want := range map[id.Path]string{"big/y": notKept + "only=/docs", "big/own": notKept + "only=/docs", "big": notKept + "only=/docs", "docs/x": ""} {
+		x, _, _, err := b.engine.Why(p)
+		c.ok(err)
+		if x.Reason != want || (want != "") != (x.Step == Ignored) {
+			t.Errorf("%s is %s: %q", p, x.Step, x.Reason)
+		}
+	}
+}
