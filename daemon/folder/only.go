@@ -74,6 +74,13 @@ func (e *Engine) wholly(s *snap, dir id.Path) (bool, error) {
 	return err == nil, err
 }
 
+// whollyKept is wholly for who does not hold mu.
+func (e *Engine) whollyKept(s *snap, dir id.Path) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.wholly(s, dir)
+}
+
 // isLeft reports whether the path is about to be outside what this node keeps. mu is held.
 func (e *Engine) isLeft(p id.Path, dir bool) bool { return !e.leaving.Keeps(p, dir) }
 
@@ -123,6 +130,7 @@ func (e *Engine) letOutsideGo(ctx context.Context) (err error) {
 		return err
 	}
 	if l.count > 0 {
+		e.askRecount() // what is held may have been among them
 		e.log.Info("paths that this node does not keep any more are let go", "paths", l.count)
 	}
 	return nil

@@ -416,3 +416,97 @@ func TestOutsideIsNoTrouble(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowWhatIsHeld: deletions that are held are nobody's once their paths are not kept.
+func TestNarrowWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	b.least = 2
+	b.restart()
+	for i := range 6 {
+		a.write(fmt.Sprintf("big/%d", i), "n")
+	}
+	a.write("docs/x", "x")
+	c.settled()
+	b.remove("big")
+	b.captured()
+	if in, err := b.engine.Info(); err != nil || in.Held == nil {
+		t.Fatalf("nothing is held: %v", err)
+	}
+	b.keep("/docs")
+	eventually(t, "nothing is held", func() error {
+		if in, err := b.engine.Info(); err != nil || in.Held != nil {
+			return fmt.Errorf("held: %v %v", in.Held, err)
+		}
+		return nil
+	})
+	b.least = 0
+	c.done()
+	a.has("big/5", "n")
+	b.keep("")
+	c.done()
+	b.has("big/5", "n")
+}
+
+// TestNarrowInModes: a node that only sends, or only receives, keeps a part like any.
+func TestNarrowInModes(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{ModeSend, ModeReceive} {
+		c := newCluster(t, t.TempDir(), 2).start()
+		defer c.close()
+		a, b := c.nodes[0], c.nodes[1]
+		a.write("big/x", "x")
+		a.write("docs/x", "x")
+		c.settled()
+		b.setMode(mode)
+		b.captured()
+		b.write("big/x", "b's")
+		b.write("docs/y", "b's")
+		b.captured()
+		b.keep("/docs")
+		b.captured()
+		b.remove("big")
+		b.captured()
+		in, err := b.engine.Info()
+		c.ok(err)
+		if mode == ModeReceive && (len(in.Kept) != 1 || in.Kept[0].Path != "docs/y") {
+			t.Errorf("kept are %v", in.Kept)
+		}
+		b.setMode("")
+		c.done()
+		if mode == ModeSend {
+			a.has("big/x", "b's")
+		} else {
+			a.has("big/x", "x")
+		}
+		a.has("docs/y", "b's")
+	}
+}
+
+// TestForgetOfAPart: tracking is ended by who keeps all of it.
+func TestForgetOfAPart(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("d/x", "x")
+	a.write("d/y", "y")
+	a.write("e/x", "x")
+	a.write("f", "f")
+	c.settled()
+	a.write(ignore.Name, "d/\ne/\nf\n")
+	c.settled()
+	b.keep("*,!y,!/f")
+	c.done()
+	for p, want := range map[id.Path]string{"d": "only a part", "f": notKept, "e": ""} {
+		within(t, "forget", func(ctx context.Context) error {
+			_, _, err := b.engine.Forget(ctx, p, false)
+			if got := fmt.Sprint(err); want == "" && err != nil || !strings.Contains(got, want) {
+				t.Errorf("forget %s: %v, want %q", p, err, want)
+			}
+			return nil
+		})
+	}
+	c.settled()
+	a.has("e/x", "x")
+}
