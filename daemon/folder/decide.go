@@ -119,7 +119,7 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 	c.forgotten = h.Forgotten
 	pending := e.pendingSeq(p)
 	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: pending}, r, c.disk)
-	if c.had && pending == 0 && e.rowOutside(p, c.row) {
+	if c.had && pending == 0 && c.head.Entry.Kind == meta.Absent && e.rowOutside(p, c.row) {
 		c.Decision = reconcile.Decision{Action: reconcile.LetGo}
 	}
 	if e.o.Mode == ModeReceive && pending == 0 {

@@ -81,7 +81,7 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if paths, err = e.leaveOutside(ctx, paths); err != nil {
+	if paths, err = e.leaveOutside(ctx, s, paths); err != nil {
 		return 0, err
 	}
 	if paths, err = e.letGo(ctx, s, paths); err != nil {

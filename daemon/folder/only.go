@@ -46,6 +46,16 @@ func (e *Engine) rowOutside(p id.Path, r local.Row) bool {
 	return !e.o.Only.Keeps(p, r.Stat.Kind == vfs.Dir)
 }
 
+// mayLeave reports whether a record is to be let go: this node does not keep what is
+// recorded, and the head has nothing else at the path that it does.
+func (s *snap) mayLeave(p id.Path, r local.Row) (bool, error) {
+	if !s.e.rowOutside(p, r) {
+		return false, nil
+	}
+	v, err := s.version(p)
+	return err == nil && v.Entry.Kind == meta.Absent, err
+}
+
 // never reports whether a version is none that a decision is to be made on: this node
 // does not keep it, and nothing is recorded that it could replace or delete.
 func (e *Engine) never(v meta.Version) (bool, error) {
@@ -119,10 +129,15 @@ func (e *Engine) letOutsideGo(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	s, err := e.snap()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
 	l := leaver{e: e, f: f}
 	err = e.o.Local.Below(e.o.ID, "", func(p id.Path, r local.Row) error {
-		if !e.rowOutside(p, r) {
-			return nil
+		if leave, err := s.mayLeave(p, r); err != nil || !leave {
+			return err
 		}
 		return l.one(ctx, p, r)
 	})
@@ -218,7 +233,7 @@ func (e *Engine) rescue(ctx context.Context, f vfs.FS, p id.Path, r local.Row) (
 // leaveOutside lets go of those of the paths that are recorded and that this node does
 // not keep: something of a kind that it does not took a kept one's place. It returns
 // the others.
-func (e *Engine) leaveOutside(ctx context.Context, paths []id.Path) (others []id.Path, err error) {
+func (e *Engine) leaveOutside(ctx context.Context, s *snap, paths []id.Path) (others []id.Path, err error) {
 	if e.o.Only == nil {
 		return paths, nil
 	}
@@ -233,7 +248,13 @@ func (e *Engine) leaveOutside(ctx context.Context, paths []id.Path) (others []id
 		if err != nil {
 			return nil, err
 		}
-		if !had || !e.rowOutside(p, row) || e.isUnderWay(row.Base.Own) {
+		leave := false
+		if had && !e.isUnderWay(row.Base.Own) {
+			if leave, err = s.mayLeave(p, row); err != nil {
+				return nil, err
+			}
+		}
+		if !leave {
 			others = append(others, p)
 			continue
 		}

@@ -510,3 +510,32 @@ func TestForgetOfAPart(t *testing.T) {
 	c.settled()
 	a.has("e/x", "x")
 }
+
+// TestKindsAtTheEdge: something that is not kept for its kind, where the head has a
+// directory that leads to what is, is a conflict like any; and one that only was
+// there is let go.
+func TestKindsAtTheEdge(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	b.keep("a/*")
+	b.write("a", "a file, and not kept")
+	b.committed()
+	c.settled()
+	a.absent("a")
+	a.write("a/x", "x")
+	c.done()
+	c.conflicts(1)
+	b.has("a/x", "x")
+	c.inHistory("a file, and not kept")
+	// The other way: a directory that is kept becomes a file.
+	b.remove("a")
+	b.write("a", "b's")
+	c.done()
+	a.has("a", "b's")
+	b.write("a", "not kept")
+	b.restart()
+	b.committed()
+	c.settled()
+	b.has("a", "not kept")
+}
