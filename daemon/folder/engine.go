@@ -268,7 +268,7 @@ func (e *Engine) loadQueue() error {
 		if c, ok := cmd.(meta.CommitCmd); ok {
 			changes = touches(c.Changes)
 		}
-		e.underWay(it.Sequence, flight{hash: body.Hash, changes: changes})
+		e.underWay(it.Sequence, flight{hash: body.Hash, changes: changes, before: true})
 		return nil
 	})
 	if err != nil {
@@ -288,6 +288,8 @@ type flight struct {
 	hash    id.Digest // of the body; the outcome has the same
 	changes []touched
 	at      time.Time // when it was queued; zero: before the start
+	// before: an earlier engine queued it. Its records may have been let go since.
+	before bool
 }
 
 // touched is what is remembered of a change while it is under way: hundreds of thousands

@@ -408,7 +408,7 @@ func (e *Engine) enqueueForget(f vfs.FS, p id.Path, rows map[id.Path]local.Row) 
 	if err := tx.Commit(b, cmd); err != nil {
 		return 0, err
 	}
-	e.underWay(tx.Sequence(), flight{tx.Hash(), touches(changes), time.Now()})
+	e.underWay(tx.Sequence(), flight{hash: tx.Hash(), changes: touches(changes), at: time.Now()})
 	e.awaited[tx.Sequence()] = struct{}{}
 	e.st.touch()
 	return tx.Sequence(), nil

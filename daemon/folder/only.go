@@ -310,7 +310,7 @@ func (e *Engine) surveyWidened(ctx context.Context) (err error) {
 	if err != nil || !ok || len(m.Kept) == 0 {
 		return err
 	}
-	o := SurveyOptions{ID: e.o.ID, Root: e.o.Root, Machine: e.o.Machine, Local: e.o.Local, Chunks: e.o.Chunks, Only: e.o.Only}
+	o := SurveyOptions{ID: e.o.ID, Self: e.o.Self, Root: e.o.Root, Machine: e.o.Machine, Local: e.o.Local, Chunks: e.o.Chunks, Only: e.o.Only}
 	for _, text := range m.Kept {
 		was, err := ignore.ParseOnly(text)
 		if err != nil {
