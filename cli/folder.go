@@ -70,6 +70,9 @@ func runFolderLs(ctx context.Context, a *app) error {
 		if m := f.Settings["mode"]; m != "" && m != "both" {
 			state += " (" + m + " only)"
 		}
+		if only := f.Settings["only"]; only != "" && only != "*" {
+			path += "  only=" + printable(only)
+		}
 		t.add(f.Name, state, count(f.HeadRevision), count(f.Files), size(int64(f.Bytes)), path)
 	}
 	return t.print(a.Out)

@@ -11,7 +11,7 @@ import (
 )
 
 func newFolderAddCommand(a *app) *cobra.Command {
-	var name, prefer string
+	var name, prefer, only string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "add PATH",
@@ -29,19 +29,21 @@ which to prefer:
   --prefer mine     yours become the newest version; the folder's stay in history
   --prefer both     both stay on the disk, as conflicts
 
+--only keeps a part of the folder on this disk; see "lockstep folder set --help".
 --dry-run shows how the two compare, and changes nothing.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runFolderAdd(cmd.Context(), a, args[0], name, prefer, dryRun)
+			return runFolderAdd(cmd.Context(), a, args[0], name, prefer, only, dryRun)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "the folder's `NAME` (default: the directory's, lower-cased, other characters as -)")
 	cmd.Flags().StringVar(&prefer, "prefer", "", "what differs on the two sides: `cluster, mine or both`")
+	cmd.Flags().StringVar(&only, "only", "", "keep what `PATTERNS` say of the folder on this disk")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only compare the directory with the folder")
 	return cmd
 }
 
-func runFolderAdd(ctx context.Context, a *app, path, name, prefer string, dryRun bool) error {
+func runFolderAdd(ctx context.Context, a *app, path, name, prefer, only string, dryRun bool) error {
 	svc, err := a.service()
 	if err != nil {
 		return err
@@ -50,7 +52,7 @@ func runFolderAdd(ctx context.Context, a *app, path, name, prefer string, dryRun
 	if err != nil {
 		return err
 	}
-	r.DryRun = dryRun
+	r.DryRun, r.Only = dryRun, only
 	var res control.FolderAddResult
 	err = a.meanwhile(ctx, svc, "folder add", "", func(ctx context.Context) (err error) {
 		res, err = svc.FolderAdd(ctx, r)

@@ -20,9 +20,16 @@ Of the cluster, the same on every node:
                            in history only
 Of this node:
   mode=both|send|receive   send: nothing is brought to this disk;
-                           receive: nothing changed on this disk is committed`,
-		Example: "  lockstep folder set docs mode=receive",
-		Args:    cobra.MinimumNArgs(1),
+                           receive: nothing changed on this disk is committed
+  only=PATTERNS            what this disk keeps of the folder: patterns as
+                           .gitignore has them, with commas between; ! takes
+                           back, the last that matches decides. What is not kept
+                           any more stays where it is, and may be removed once
+                           the command has returned. only= keeps everything`,
+		Example: `  lockstep folder set docs mode=receive
+  lockstep folder set docs 'only=letters,/photos/2026'
+  lockstep folder set docs 'only=*,!/videos'`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runFolderSet(cmd.Context(), a, args[0], args[1:])
 		},
@@ -37,7 +44,7 @@ func runFolderSet(ctx context.Context, a *app, name string, pairs []string) erro
 	r := control.FolderSetRequest{Name: name, Set: make(map[string]string)}
 	for _, p := range pairs {
 		k, v, ok := strings.Cut(p, "=")
-		if !ok || k == "" || v == "" {
+		if !ok || k == "" || v == "" && k != "only" {
 			return badUsage("folder set: %q: want KEY=VALUE, see `lockstep folder set --help`", p)
 		}
 		if _, twice := r.Set[k]; twice {

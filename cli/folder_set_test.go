@@ -26,6 +26,15 @@ func TestFolderSet(t *testing.T) {
 	if !strings.Contains(out, "mode       receive  this node    both|send|receive") {
 		t.Errorf("printed:\n%s", out)
 	}
+	w.run(t, 0, "folder", "set", "docs", "only=a,b")
+	if want := (map[string]string{"only": "a,b"}); !maps.Equal(asked.Set, want) {
+		t.Errorf("asked for %+v", asked)
+	}
+	w.run(t, 0, "folder", "set", "docs", "only=")
+	if v, is := asked.Set["only"]; v != "" || !is {
+		t.Errorf("asked for %+v", asked)
+	}
+	w.run(t, 2, "folder", "set", "docs", "mode=")
 	if out := w.run(t, 0, "folder", "set", "docs", "--json"); len(asked.Set) != 0 || !strings.Contains(out, `"key":"mode","value":"receive","scope":"node"`) {
 		t.Errorf("asked for %+v, printed %s", asked, out)
 	}
@@ -37,7 +46,13 @@ func TestFolderLsShowsAMode(t *testing.T) {
 	w.fake.OnFolders = func() ([]control.Folder, error) {
 		return []control.Folder{{Name: "docs", Subscribed: true, State: control.StateIdle, Settings: map[string]string{"mode": "receive"}}}, nil
 	}
-	if out := w.run(t, 0, "folder", "ls"); !strings.Contains(out, "idle (receive only)") {
+	if out := w.run(t, 0, "folder", "ls"); !strings.Contains(out, "idle (receive only)") || strings.Contains(out, "only=") {
+		t.Errorf("printed:\n%s", out)
+	}
+	w.fake.OnFolders = func() ([]control.Folder, error) {
+		return []control.Folder{{Name: "docs", Path: "/w/d", Subscribed: true, Settings: map[string]string{"only": "*,!big"}}}, nil
+	}
+	if out := w.run(t, 0, "folder", "ls"); !strings.Contains(out, "/w/d  only=*,!big\n") {
 		t.Errorf("printed:\n%s", out)
 	}
 }

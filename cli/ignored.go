@@ -63,7 +63,10 @@ func ignoredRow(i control.Ignored) ([]string, error) {
 		path += "/"
 	}
 	by := fmt.Sprintf("%s:%d:%s", printable(file), i.RuleLine, printable(pattern))
-	if i.RuleLine == 0 {
+	switch {
+	case i.RuleFile == "":
+		by = printable(pattern)
+	case i.RuleLine == 0:
 		by = fmt.Sprintf("%s cannot be used: %s", printable(file), printable(pattern))
 	}
 	return []string{i.Folder + ":" + printable(path), by}, nil

@@ -193,6 +193,9 @@ func writeStatus(w *strings.Builder, st control.Status, colour bool) error {
 		fmt.Fprintf(w, "\n%s  %s\n", f.Name, text)
 		indent := strings.Repeat(" ", len(f.Name)+2)
 		fmt.Fprintf(w, "%s%s, %s at %s\n", indent, plural(f.Files, "file", "files"), size(int64(f.Bytes)), printable(f.Path))
+		if f.Only != "" {
+			fmt.Fprintf(w, "%sthis node keeps only=%s\n", indent, printable(f.Only))
+		}
 		writeTroubles(w, f)
 	}
 	if len(st.Elsewhere) > 0 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/vfs"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 	"github.com/lockstep-sync/lockstep/watcher/settle"
 )
 
@@ -49,6 +50,9 @@ type Options struct {
 	Known  Known
 	// Head, if not nil, keeps ignore rules from leaving out what the head has.
 	Head Head
+	// Only is what of the folder this node keeps; nil is everything. The rest is left
+	// out like what rules ignore: Head must not have it, nor Known.
+	Only *ignore.Only
 	Log  *slog.Logger
 	// Settle has the times of the settle rules; zero fields mean the defaults.
 	Settle settle.Config

@@ -27,10 +27,13 @@ func New(o Options) *Watcher {
 	if o.newNotifier == nil {
 		o.newNotifier = newFSNotify
 	}
-	return &Watcher{
+	w := &Watcher{
 		o: o, log: o.Log.With("component", "watcher"), in: newInbox(),
 		batches: make(chan Batch), stopped: make(chan struct{}), blocked: make(map[id.Path]blocked),
 	}
+	w.rules.set.SetOnly(o.Only)
+	w.rules.any.Store(o.Only != nil)
+	return w
 }
 
 // Run watches until ctx ends, and then returns nil. It is called once. It returns

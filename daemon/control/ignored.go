@@ -19,7 +19,8 @@ type Ignored struct {
 	PathB64 string `json:"path_b64,omitempty"`
 	Kind    string `json:"kind"` // file, directory, symlink, special file
 	// RuleFile is the rule file's path in the folder, RuleLine the line in it. Line 0
-	// is for a file that cannot be used, and RulePattern then says why.
+	// is for a file that cannot be used, and RulePattern then says why. Without a file
+	// RulePattern is the "only=" of this node that leaves the path out.
 	RuleFile       string `json:"rule_file"`
 	RuleFileB64    string `json:"rule_file_b64,omitempty"`
 	RuleLine       int    `json:"rule_line"`

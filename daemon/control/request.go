@@ -65,6 +65,8 @@ type FolderAddRequest struct {
 	Name string  `json:"name,omitempty"`
 	// Prefer is "", "cluster", "mine" or "both".
 	Prefer string `json:"prefer,omitempty"`
+	// Only are the patterns of what of the folder this node is to keep; "" for everything.
+	Only string `json:"only,omitempty"`
 	// DryRun only makes the plan.
 	DryRun bool `json:"dry_run,omitempty"`
 }

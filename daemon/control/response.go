@@ -97,6 +97,9 @@ type FolderStatus struct {
 	Held          []Held        `json:"held"`
 	// Mode is which way changes go here: "both", "send" or "receive".
 	Mode string `json:"mode"`
+	// Only are the patterns of what of the folder this node keeps; left out where that is
+	// everything.
+	Only string `json:"only,omitempty"`
 	// Kept are changes on this disk that are not committed, for the node only receives.
 	Kept []BlockedPath `json:"kept"`
 	// NotBrought counts paths whose head is not on this disk, for the node only sends.

@@ -245,6 +245,10 @@ func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item,
 		st, serr := f.Lstat(from)
 		ok := had && old.Entry.Kind == meta.Absent && serr == nil && row.Stat.Same(st) && row.Entry.SameContent(c.head.Entry) && e.pendingSeq(from) == 0
 		if ok && c.head.Entry.Kind == meta.Dir {
+			if !e.o.Only.Whole(from) || !e.o.Only.Whole(p) { // what is not kept stays where it is
+				it.Tag = t
+				return it, nil
+			}
 			if ok, err = s.untouched(f, from); err != nil {
 				return it, err
 			}

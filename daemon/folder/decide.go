@@ -41,12 +41,6 @@ func (e *Engine) snap() (*snap, error) {
 
 func (s *snap) Close() { _ = s.view.Close() }
 
-// version is the newest version of the path at the snap's head.
-func (s *snap) version(p id.Path) (meta.Version, error) {
-	v, _, err := s.view.At(s.e.o.ID, p, s.head.Revision)
-	return v, err
-}
-
 // holds reports whether the base is of this history, remembering the answer.
 func (s *snap) holds(b meta.Base) (bool, error) {
 	if ok, known := s.held[b]; known {
@@ -125,6 +119,9 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 	c.forgotten = h.Forgotten
 	pending := e.pendingSeq(p)
 	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: pending}, r, c.disk)
+	if c.had && pending == 0 && c.head.Entry.Kind == meta.Absent && e.rowOutside(p, c.row) {
+		c.Decision = reconcile.Decision{Action: reconcile.LetGo}
+	}
 	if e.o.Mode == ModeReceive && pending == 0 {
 		c.known(s.head.Base())
 	}
@@ -170,6 +167,9 @@ func lstat(f vfs.FS, p id.Path) (vfs.Stat, error) {
 func (e *Engine) covered(s *snap, dir id.Path) (bool, error) {
 	if e.sure.Revision == 0 || e.st.blockedWithin(dir) {
 		return false, nil
+	}
+	if whole, err := e.wholly(s, dir); err != nil || !whole {
+		return false, err
 	}
 	if other, err := e.otherAttributesWithin(s, dir); err != nil || other {
 		return false, err

@@ -71,6 +71,10 @@ func (e *Engine) staying(s *snap, dir id.Path, gone map[id.Path]bool) (map[id.Pa
 	}
 	e.st.lackedBelow(dir, gone, mark)
 	err := s.view.Tree(e.o.ID, dir, s.head.Revision, func(v meta.Version) error {
+		if v.Path.Below(dir) && (e.outside(v) || e.isLeft(v.Path, v.Entry.Kind == meta.Dir)) {
+			mark(v.Path) // of what is not kept here nobody here has a say
+			return nil
+		}
 		if !v.Path.Below(dir) || gone[v.Path] || e.pendingSeq(v.Path) != 0 {
 			return nil
 		}
@@ -128,8 +132,12 @@ func (e *Engine) deleteBelow(s *snap, p *proposal, dir id.Path) (stays bool, err
 	return stay[dir], nil
 }
 
-// deleteOne carries a decision on one absent path into the proposal.
+// deleteOne carries a decision on one absent path into the proposal. mu is held.
 func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
+	if e.isLeft(path, c.row.Stat.Kind == vfs.Dir) {
+		e.unsaid = append(e.unsaid, path) // it may have gone because it is not wanted here
+		return nil
+	}
 	switch c.Action {
 	case reconcile.Propose:
 		if e.o.Mode == ModeReceive {
@@ -146,6 +154,9 @@ func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 		p.handled[path] = true
 		e.dropRow(p.rows, path, c.row)
 		e.st.settle(path)
+	case reconcile.LetGo:
+		e.st.postpone(path, postponed{why: "follow"})
+		e.lookAgain()
 	case reconcile.Materialize:
 		if c.had { // a file of another history: forget it, then bring the head
 			e.dropRow(p.rows, path, c.row)

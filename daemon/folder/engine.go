@@ -25,6 +25,7 @@ import (
 	"github.com/lockstep-sync/lockstep/internal/vfs"
 	"github.com/lockstep-sync/lockstep/meta"
 	"github.com/lockstep-sync/lockstep/watcher"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // Options of New; all but Log, Moved, Room and Mode, and what pauses, are required.
@@ -52,6 +53,8 @@ type Options struct {
 	Room func() error
 	// Mode is which way changes go; "" is ModeBoth.
 	Mode Mode
+	// Only is what of the folder this node keeps; nil is everything.
+	Only *ignore.Only
 	// Paused: nothing is proposed and nothing is brought. OnDisk is then the revision
 	// that was on the disk when it was paused.
 	Paused bool
@@ -100,6 +103,10 @@ type Engine struct {
 	sure meta.Commit
 	// compareAll asks for a comparison of the whole head. Guarded by mu.
 	compareAll bool
+	// leaving is what will be kept here once an engine with less takes over, nil if none
+	// will; unsaid are paths whose deletion is not proposed for it. Guarded by mu.
+	leaving *ignore.Only
+	unsaid  []id.Path
 
 	// brake holds mass deletions. Guarded by mu.
 	brake   brake
@@ -149,7 +156,7 @@ func New(o Options) *Engine {
 	}
 	e.fill = &fetch.Filler{Folder: o.ID, Store: o.Chunks, Peers: o.Peers, Prefer: e.st.preferred, Progress: e.progress, Share: o.Share}
 	e.exec = materialize.New(materialize.Options{FS: e.openFS, Content: content{e}, Keeper: keeper{e}, Settle: e.settlePlacements, Ended: e.placed, Log: o.Log})
-	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Head: headOf{e}, ScanEvery: o.ScanEvery, Log: o.Log})
+	e.watch = watcher.New(watcher.Options{FS: e.openFS, Root: o.Root, Folder: o.ID, Known: known{e}, Head: headOf{e}, Only: o.Only, ScanEvery: o.ScanEvery, Log: o.Log})
 	return e
 }
 
@@ -231,6 +238,12 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := e.o.Caught(ctx); err != nil {
 		return err
 	}
+	if err := e.letOutsideGo(ctx); err != nil {
+		return err
+	}
+	if err := e.surveyWidened(ctx); err != nil {
+		return fmt.Errorf("compare what is kept here from now on: %w", err)
+	}
 	if err := e.findComing(); err != nil {
 		return err
 	}
@@ -255,7 +268,7 @@ func (e *Engine) loadQueue() error {
 		if c, ok := cmd.(meta.CommitCmd); ok {
 			changes = touches(c.Changes)
 		}
-		e.underWay(it.Sequence, flight{hash: body.Hash, changes: changes})
+		e.underWay(it.Sequence, flight{hash: body.Hash, changes: changes, before: true})
 		return nil
 	})
 	if err != nil {
@@ -275,6 +288,8 @@ type flight struct {
 	hash    id.Digest // of the body; the outcome has the same
 	changes []touched
 	at      time.Time // when it was queued; zero: before the start
+	// before: an earlier engine queued it. Its records may have been let go since.
+	before bool
 }
 
 // touched is what is remembered of a change while it is under way: hundreds of thousands

@@ -81,6 +81,9 @@ func (e *Engine) follow(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	if paths, err = e.leaveOutside(ctx, s, paths); err != nil {
+		return 0, err
+	}
 	if paths, err = e.letGo(ctx, s, paths); err != nil {
 		return 0, err
 	}
@@ -145,6 +148,9 @@ func (e *Engine) changedSince(s *snap, seen id.Revision, end ended, set map[id.P
 			continue
 		}
 		err := s.view.Changes(e.o.ID, rev, func(v meta.Version) error {
+			if never, err := e.never(v); err != nil || never {
+				return err
+			}
 			set[v.Path] = struct{}{}
 			e.trace.MarkAt(v.Path, trace.Arrived, now)
 			return nil
@@ -165,7 +171,7 @@ func (e *Engine) compareWithHead(s *snap, set map[id.Path]struct{}) error {
 	now := time.Now()
 	err := s.view.Tree(e.o.ID, "", s.head.Revision, func(v meta.Version) error {
 		row, had, err := e.o.Local.Get(e.o.ID, v.Path)
-		if err != nil {
+		if err != nil || !had && e.outside(v) {
 			return err
 		}
 		if !had || row.Entry != v.Entry || row.Base.Own != 0 {

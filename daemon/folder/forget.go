@@ -301,6 +301,9 @@ func (e *Engine) forgettable(f vfs.FS, p id.Path) (map[id.Path]local.Row, error)
 	if err != nil {
 		return nil, err
 	}
+	if !had && !e.o.Only.Keeps(p, true) {
+		return nil, &NotForgettableError{notKept + "only=" + e.o.Only.String(), "run the command on a node that keeps it"}
+	}
 	if !had {
 		return nil, &NotForgettableError{"it is not tracked: nothing of it is in the folder's history now", ""}
 	}
@@ -320,6 +323,11 @@ func (e *Engine) forgettable(f vfs.FS, p id.Path) (map[id.Path]local.Row, error)
 		return nil, err
 	}
 	defer s.Close()
+	if whole, err := e.whollyKept(s, p); err != nil {
+		return nil, err
+	} else if !whole {
+		return nil, &NotForgettableError{"this node keeps only a part of it", "run the command on a node that keeps all of it"}
+	}
 	v, err := s.version(file)
 	if err != nil {
 		return nil, err
@@ -400,7 +408,7 @@ func (e *Engine) enqueueForget(f vfs.FS, p id.Path, rows map[id.Path]local.Row) 
 	if err := tx.Commit(b, cmd); err != nil {
 		return 0, err
 	}
-	e.underWay(tx.Sequence(), flight{tx.Hash(), touches(changes), time.Now()})
+	e.underWay(tx.Sequence(), flight{hash: tx.Hash(), changes: touches(changes), at: time.Now()})
 	e.awaited[tx.Sequence()] = struct{}{}
 	e.st.touch()
 	return tx.Sequence(), nil

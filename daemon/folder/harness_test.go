@@ -90,6 +90,8 @@ type node struct {
 	least     int // of held deletions
 	commitMax int
 	hasty     int64 // bytes of a stage that is cut short, after a millisecond; 0: as ever
+	only      string
+	was       []string // what it kept before
 
 	// Set while it runs.
 	engine *Engine
@@ -298,6 +300,7 @@ func (n *node) start() {
 	n.c.ok(err)
 	s, err := chunks.Open(chunks.Options{Dir: filepath.Join(n.home, "packs"), KV: l.KV(), Files: n, Workers: 1})
 	n.c.ok(err)
+	n.noteKept(l)
 	p := propose.New(propose.Options{Self: n.id, Local: l, Machine: n.machine, Sender: n})
 	lane, err := p.Lane(n.c.folder)
 	n.c.ok(err)
@@ -305,7 +308,7 @@ func (n *node) start() {
 	e := New(Options{
 		ID: n.c.folder, Root: n.root, Self: n.id, Machine: n.machine, Local: l, Chunks: s, Lane: lane,
 		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil },
-		Mode: n.mode, Paused: n.paused, OnDisk: n.onDisk,
+		Mode: n.mode, Only: n.subset(), Paused: n.paused, OnDisk: n.onDisk,
 	})
 	if n.least != 0 {
 		e.least = n.least

@@ -56,6 +56,9 @@ func (e *Engine) countMissing() (m missing, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	gone := make(map[id.Path]bool) // directories
 	err = e.o.Local.Below(e.o.ID, "", func(p id.Path, r local.Row) error {
+		if e.isLeft(p, r.Stat.Kind == vfs.Dir) {
+			return nil
+		}
 		below := gone[p.Dir()]
 		if !below {
 			if st, err := lstat(f, p); err != nil || st.Kind != vfs.Absent {
@@ -150,7 +153,7 @@ func (b *brake) dropped(r local.Row) {
 
 func (e *Engine) weighOne(f vfs.FS, fd *found) (gone, moved int, err error) {
 	row, had, err := e.o.Local.Get(e.o.ID, fd.path)
-	if err != nil {
+	if err != nil || e.isLeft(fd.path, row.Stat.Kind == vfs.Dir) {
 		return 0, 0, err
 	}
 	if had && row.Stat.Kind == vfs.Dir && fd.disk.Stat.Kind != vfs.Dir {

@@ -14,7 +14,8 @@ type IgnoredPath struct {
 	Path id.Path
 	Kind vfs.Kind
 	// RuleFile is the rule file's path, Line the rule's line in it and Pattern the rule
-	// as it is written. Line 0 is for a file that cannot be used; Pattern says why.
+	// as it is written. Line 0 is for a file that cannot be used; Pattern says why. Without
+	// a file Pattern is the "only=" that leaves the path out.
 	RuleFile id.Path
 	Line     int
 	Pattern  string
@@ -106,12 +107,17 @@ func (e *Engine) IgnoredBy(ctx context.Context, p id.Path) (by IgnoredPath, is b
 	return e.ignoredBy(p, st.Kind)
 }
 
+// notKept begins the reason of what this node does not keep.
+const notKept = "not kept on this node: "
+
 // ruleOf says in words which rule keeps an ignored path.
 func (e *Engine) ruleOf(p id.Path, kind vfs.Kind) string {
 	m := e.watch.Rule(p, kind == vfs.Dir)
 	switch {
 	case !m.Ignored():
 		return "it holds ignored names and nothing else"
+	case m.Rule.Only():
+		return notKept + m.Rule.Text
 	case m.Rule.Unusable():
 		return fmt.Sprintf("%s cannot be used: %s", m.Dir.Join(ignore.Name), m.Rule.Text)
 	}
@@ -129,6 +135,9 @@ func (e *Engine) ignoredBy(p id.Path, kind vfs.Kind) (by IgnoredPath, is bool, e
 	live, err := headOf{e}.Live([]id.Path{p})
 	if err != nil || live[p] {
 		return by, false, err
+	}
+	if m.Rule.Only() {
+		return IgnoredPath{Path: p, Kind: kind, Pattern: m.Rule.Text}, true, nil
 	}
 	return IgnoredPath{p, kind, m.Dir.Join(ignore.Name), m.Rule.Line, m.Rule.Text}, true, nil
 }

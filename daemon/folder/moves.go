@@ -98,6 +98,9 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 	if err != nil || target.Entry.Kind != meta.Absent || e.pendingSeq(fd.path) != 0 {
 		return nil, err
 	}
+	if kept, err := e.keptAfter(from, fd.path); err != nil || !kept {
+		return nil, err
+	}
 	tx := e.o.Lane.Begin()
 	defer tx.Abort()
 	p := &proposal{tx: tx, rows: e.o.Local.NewBatch()}
@@ -120,6 +123,21 @@ func (e *Engine) takeDirMove(f vfs.FS, fd *found) (moved []movedRow, err error) 
 	row.Stat.Ino = fd.disk.Stat.Ino
 	e.moveRow(p.rows, from, fd.path, row, own)
 	return moved, e.send(p, []*found{fd})
+}
+
+// keptAfter reports whether all that is recorded below a directory is kept here at its
+// new path too.
+func (e *Engine) keptAfter(from, to id.Path) (bool, error) {
+	err := e.o.Local.Below(e.o.ID, from, func(p id.Path, r local.Row) error {
+		if q := p.Rebase(from, to); e.rowOutside(q, r) || e.isLeft(q, r.Stat.Kind == vfs.Dir) {
+			return errStop
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // newParents puts the new directories above path into the proposal, which moves

@@ -130,9 +130,9 @@ func (c *cluster) read(e meta.Entry) ([]byte, error) {
 // equal fails unless all disks hold the head.
 func (c *cluster) equal() {
 	c.t.Helper()
-	want := c.tree()
+	all := c.tree()
 	for _, n := range c.nodes {
-		got := n.disk()
+		got, want := n.disk(), n.within(all)
 		n.withoutIgnored(got, want)
 		if !maps.Equal(got, want) {
 			c.t.Fatalf("the disk of %s:\n%swant the head:\n%s%s\n%s", filepath.Base(n.root), render(got), render(want), n.state(), c.story())

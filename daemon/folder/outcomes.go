@@ -13,8 +13,8 @@ import (
 
 // ended is what the outcomes of own proposals leave to do.
 type ended struct {
-	// plain are revisions that hold exactly what this disk proposed: nothing of
-	// them is to be brought here.
+	// plain are revisions that hold exactly what this disk proposed since the engine's
+	// start: nothing of them is to be brought here.
 	plain map[id.Revision]bool
 	// look are paths to compare again.
 	look []id.Path
@@ -85,7 +85,7 @@ func (e *Engine) outcome(s *snap, b *local.Batch, end *ended, seq id.Sequence, o
 			end.look = append(end.look, c.Path)
 		}
 	}
-	if len(out.Changes) == 0 && out.Revision != 0 && len(changes) > 0 {
+	if len(out.Changes) == 0 && out.Revision != 0 && len(changes) > 0 && !e.flight[seq].before {
 		end.plain[out.Revision] = true
 	}
 	for _, c := range changes {

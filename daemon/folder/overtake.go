@@ -146,8 +146,12 @@ func (e *Engine) unlinked(from id.Revision, linked map[string]bool) (free bool, 
 		return false, from, err
 	}
 	for rev := from + 1; rev <= c.Revision; rev++ {
-		apart := true
+		apart, comes := true, e.o.Only == nil
 		err := v.Changes(e.o.ID, rev, func(x meta.Version) error {
+			if never, err := e.never(x); err != nil || never {
+				return err
+			}
+			comes = true
 			if linked[component(x.Path)] || x.From != "" && linked[component(x.From)] {
 				apart = false
 			}
@@ -156,7 +160,7 @@ func (e *Engine) unlinked(from id.Revision, linked map[string]bool) (free bool, 
 		if err != nil {
 			return false, from, err
 		}
-		if apart {
+		if apart && comes {
 			return true, rev, nil
 		}
 	}

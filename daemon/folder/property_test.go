@@ -26,6 +26,7 @@ type user struct {
 	count         *int
 	texts         map[string]bool // what was written and captured
 	fresh         []string        // paths written since the last capture
+	only          bool            // whether it keeps a part of the folder at times
 	others, rules bool            // whether others write too; whether rule files and names that they ignore are made too
 }
 
@@ -120,7 +121,7 @@ func (u *user) capture() {
 	for p, text := range texts {
 		_, had, err := u.n.local.Get(u.n.c.folder, id.Path(p))
 		u.n.c.ok(err)
-		if had || !u.rules { // what is ignored is not promised
+		if had || !u.rules && !u.only { // what is ignored is not promised
 			u.texts[text] = true
 		}
 	}
@@ -165,7 +166,7 @@ func (u *user) switches() string {
 	return fmt.Sprintf("mode %s paused %v", u.n.mode, u.n.paused)
 }
 
-func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
+func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes, only bool) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 	mode := rapid.SampledFrom([]string{"copy", "history"}).Draw(t, "conflicts")
 	c := newCluster(t, dir, nodes, map[string]string{"conflicts": mode})
@@ -187,7 +188,7 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 			n.least = 2
 			n.restart()
 		}
-		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, others: writers > 1, rules: rules})
+		users = append(users, &user{n: n, rng: rng, count: &count, texts: texts, others: writers > 1, rules: rules, only: only})
 	}
 	steps := rapid.IntRange(5, 40).Draw(t, "steps")
 	for range steps {
@@ -197,6 +198,8 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.act())
 		case k == 12 && modes:
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.switches())
+		case (k == 12 || k == 13) && only:
+			t.Logf("%s: %s", filepath.Base(u.n.root), u.keepsOther())
 		case k == 13 && modes:
 			t.Logf("%s: %s", filepath.Base(u.n.root), u.answers())
 		case k < 15 && !u.takes():
@@ -226,7 +229,7 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 			u.n.setMode("")
 		}
 		u.capture()
-		for modes && !strings.HasPrefix(u.answers(), "nothing") {
+		for (modes || only) && !strings.HasPrefix(u.answers(), "nothing") {
 		}
 	}
 	for _, u := range users {
@@ -234,10 +237,16 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes bool) {
 		u.n.restart()
 	}
 	c.done()
+	for _, u := range users {
+		if u.n.only != "" { // what it did not keep is what the others kept
+			u.n.keep("")
+			c.done()
+		}
+	}
 	for text := range texts {
 		c.inHistory(text)
 	}
-	if writers == 1 {
+	if writers == 1 && !only { // what is written outside is another version when it is kept again
 		c.conflicts(0)
 	}
 }
@@ -250,11 +259,13 @@ func TestRandomEdits(t *testing.T) {
 	for _, k := range []struct {
 		nodes, writers int
 		rules, modes   bool
+		only           bool
 	}{
-		{2, 1, false, false}, {2, 2, false, false}, {3, 3, false, false}, {2, 1, true, false}, {3, 3, true, false},
-		{2, 1, false, true}, {2, 2, false, true}, {3, 3, false, true},
+		{2, 1, false, false, false}, {2, 2, false, false, false}, {3, 3, false, false, false}, {2, 1, true, false, false}, {3, 3, true, false, false},
+		{2, 1, false, true, false}, {2, 2, false, true, false}, {3, 3, false, true, false},
+		{2, 1, false, false, true}, {3, 2, false, false, true}, {3, 2, true, false, true}, {2, 2, false, true, true},
 	} {
-		t.Run(fmt.Sprintf("%d of %d write, ignore rules %v, modes %v", k.writers, k.nodes, k.rules, k.modes), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d of %d write, ignore rules %v, modes %v, only %v", k.writers, k.nodes, k.rules, k.modes, k.only), func(t *testing.T) {
 			t.Parallel()
 			base := t.TempDir()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -262,7 +273,7 @@ func TestRandomEdits(t *testing.T) {
 				if err != nil {
 					rt.Fatalf("%v", err)
 				}
-				randomRun(rt, dir, k.nodes, k.writers, k.rules, k.modes)
+				randomRun(rt, dir, k.nodes, k.writers, k.rules, k.modes, k.only)
 			})
 		})
 	}

@@ -215,7 +215,7 @@ func (e *Engine) send(p *proposal, all []*found) error {
 	if err := p.tx.Commit(rows, cmd); err != nil {
 		return fmt.Errorf("queue %d changes: %w", len(changes), err)
 	}
-	e.underWay(p.tx.Sequence(), flight{p.tx.Hash(), touches(changes), now})
+	e.underWay(p.tx.Sequence(), flight{hash: p.tx.Hash(), changes: touches(changes), at: now})
 	for _, fd := range all {
 		e.trace.MarkAt(fd.path, trace.Queued, now)
 	}

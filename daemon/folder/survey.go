@@ -47,6 +47,11 @@ type SurveyOptions struct {
 	Self id.Node
 	// Chunks is nil for a survey that only looks: it records nothing.
 	Chunks *chunks.Store
+	// Only is what of the folder this node keeps; nil is everything.
+	Only *ignore.Only
+	// Kept, for a folder that is mapped already, are what was kept here before: only
+	// what one of them left out is looked at, and records that are there stay.
+	Kept []*ignore.Only
 }
 
 // Survey compares a directory with a folder before this node keeps the folder there,
@@ -81,7 +86,8 @@ type differing struct {
 // surveyRows is how many records are written at once.
 const surveyRows = 1000
 
-// NewSurvey opens a survey; Close it. What an earlier one left behind is dropped.
+// NewSurvey opens a survey; Close it. What an earlier one left behind is dropped, save
+// with Kept, where it is the beginning of this one.
 func NewSurvey(o SurveyOptions) (*Survey, error) {
 	f, err := vfs.OpenReal(o.Root)
 	if err != nil {
@@ -91,7 +97,7 @@ func NewSurvey(o SurveyOptions) (*Survey, error) {
 		o: o, fs: f, view: o.Machine.View(), bases: make(map[id.Revision]meta.Base),
 		plan: Plan{By: make(map[reconcile.Standing]int), First: make(map[reconcile.Standing][]id.Path)},
 	}
-	if s.head, err = s.view.Head(o.ID); err == nil && o.Chunks != nil {
+	if s.head, err = s.view.Head(o.ID); err == nil && o.Chunks != nil && len(o.Kept) == 0 {
 		err = s.Undo()
 	}
 	if err != nil {
@@ -132,7 +138,7 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 		return nil // it is listed as blocked once the folder runs
 	}
 	s.rules.Put(dir, watcher.ReadRules(s.fs, dir))
-	rules := s.rules.In(dir)
+	rules := s.rules.In(dir) // s.o.Only is looked at by itself: rules leave what is tracked
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -146,6 +152,9 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 			s.unread(at)
 			continue
 		}
+		if !s.o.Only.Keeps(at, st.Kind == vfs.Dir) {
+			continue
+		}
 		if rules.Match(at, st.Kind == vfs.Dir).Ignored() {
 			if live, err := s.live(at); err != nil {
 				return err
@@ -153,9 +162,16 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 				continue // the user's own: neither sent nor, because it once was in the folder, removed
 			}
 		}
+		was, err := s.wasKept(at, st.Kind == vfs.Dir)
+		if err != nil {
+			return err
+		}
 		switch st.Kind {
 		case vfs.Dir:
-			clash, err := s.dir(at, st, clash)
+			clash := clash
+			if !was {
+				clash, err = s.dir(at, st, clash)
+			}
 			if err == nil {
 				err = s.walk(ctx, g, at, clash)
 			}
@@ -163,6 +179,9 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 				return err
 			}
 		case vfs.File, vfs.Symlink:
+			if was {
+				continue
+			}
 			job := func() error { return s.leaf(ctx, at, st, clash) }
 			if g.TryGo(job) {
 				continue
@@ -173,6 +192,20 @@ func (s *Survey) walk(ctx context.Context, g *errgroup.Group, dir id.Path, clash
 		}
 	}
 	return nil
+}
+
+// wasKept reports whether the path needs no look, for it was kept here all the time, or
+// an earlier survey that was cut short has recorded it.
+func (s *Survey) wasKept(at id.Path, dir bool) (bool, error) {
+	if len(s.o.Kept) == 0 {
+		return false, nil
+	}
+	kept := !slices.ContainsFunc(s.o.Kept, func(o *ignore.Only) bool { return !o.Keeps(at, dir) })
+	if kept {
+		return true, nil
+	}
+	_, had, err := s.o.Local.Get(s.o.ID, at)
+	return had, err
 }
 
 // live reports whether the head has something at the path.
@@ -338,7 +371,7 @@ func sum(ctx context.Context, r io.ReaderAt, size int64) (f chunks.File, err err
 // onlyThere counts what the folder has and the directory does not.
 func (s *Survey) onlyThere() error {
 	return s.view.Tree(s.o.ID, "", s.head.Revision, func(v meta.Version) error {
-		if v.Entry.Kind == meta.Dir {
+		if v.Entry.Kind == meta.Dir || !s.o.Only.Keeps(v.Path, false) {
 			return nil
 		}
 		if st, err := lstat(s.fs, v.Path); err == nil && st.Kind == vfs.Absent {

@@ -288,6 +288,7 @@ type Info struct {
 	Waiting          []Blocked // what time or another node will mend
 	UnprotectedBytes int64
 	Mode             Mode
+	Only             string // the patterns of what is kept here, "" for everything
 	// Kept are changes on this disk that are not proposed, for the node only receives.
 	Kept []Blocked
 	// Held are deletions that wait for the user, nil if there are none.
@@ -344,7 +345,7 @@ func (e *Engine) Info() (Info, error) {
 	unseen := e.watch.Blocked()
 	e.st.mu.Lock()
 	defer e.st.mu.Unlock()
-	in.Mode = e.o.Mode
+	in.Mode, in.Only = e.o.Mode, e.o.Only.String()
 	for _, p := range slices.Sorted(maps.Keys(e.st.kept)) {
 		in.Kept = append(in.Kept, Blocked{p, keptReason(e.st.kept[p])})
 	}

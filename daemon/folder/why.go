@@ -21,7 +21,7 @@ const (
 	InSync    Step = "in-sync"   // disk, record and head agree
 	Unknown   Step = "unknown"   // neither on this disk nor in history
 	Open      Step = "open"      // a program has it open for writing
-	Ignored   Step = "ignored"   // on this disk, kept here by an ignore rule
+	Ignored   Step = "ignored"   // an ignore rule, or what this node keeps, leaves it out
 	Settling  Step = "settling"  // changed here, not yet quiet
 	Hashing   Step = "hashing"   // changed here, and being read
 	Queued    Step = "queued"    // its change is under way to the log
@@ -144,7 +144,7 @@ func unwatched(p id.Path, blocked []watcher.BlockedPath) (reason string) {
 func (e *Engine) explain(s *snap, p id.Path, busy []id.Path) (x Explanation, err error) {
 	x.Path = p
 	if p != "" {
-		if x.Head, err = s.version(p); err != nil {
+		if x.Head, err = s.anyVersion(p); err != nil {
 			return x, err
 		}
 	}
@@ -217,6 +217,8 @@ func (e *Engine) explainDisk(s *snap, p id.Path, x *Explanation) error {
 	}
 	same := c.had && c.row.Stat.Same(disk.Stat)
 	switch {
+	case !c.had && e.outside(x.Head):
+		x.Step, x.Reason = Ignored, notKept+"only="+e.o.Only.String()
 	case c.disk.Ignored && c.Action == reconcile.Nothing:
 		x.Step, x.Reason = Ignored, e.ruleOf(p, disk.Stat.Kind)
 	case !c.had && disk.Stat.Kind == vfs.Absent && x.Head.Entry.Kind == meta.Absent:

@@ -216,6 +216,9 @@ type Folder struct {
 	// Moved: the user says that the root has moved here, and the records have not been
 	// made right for that yet.
 	Moved bool `json:"moved,omitempty"`
+	// Kept are the patterns of what was kept here before: what they leave out and is
+	// kept now has not been compared with history yet. The newest comes last.
+	Kept []string `json:"kept,omitempty"`
 }
 
 // Folders returns the mappings.

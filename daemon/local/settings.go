@@ -13,6 +13,8 @@ import (
 type Settings struct {
 	// Mode is "" for both ways, else "send" or "receive".
 	Mode string `json:"mode,omitempty"`
+	// Only are the patterns of what of the folder is kept here; "" for everything.
+	Only string `json:"only,omitempty"`
 	// Paused: nothing is proposed and nothing brought. OnDisk is the revision that was
 	// on the disk then.
 	Paused bool        `json:"paused,omitempty"`

@@ -12,9 +12,10 @@ import (
 func TestGoldenSettings(t *testing.T) {
 	t.Parallel()
 	set := Settings{Mode: "receive", Paused: true, OnDisk: 1042}
+	part := Settings{Only: "*,!/big"}
 	held := Held{Since: time.Date(2026, 11, 25, 13, 0, 0, 5, time.UTC), Deletes: 812, Paths: 1000}
 	var lines []string
-	for _, v := range []any{Settings{}, set, held} {
+	for _, v := range []any{Settings{}, set, held, part} {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -41,6 +42,14 @@ func TestGoldenSettings(t *testing.T) {
 	}
 	if h, ok, err := d.Held(goldenFolder); err != nil || !ok || h != held {
 		t.Errorf("held: %+v, %v, %v", h, ok, err)
+	}
+	b = d.NewBatch()
+	b.b.Set(folderKey(keySettings, goldenFolder), []byte(old[3]))
+	if err := b.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := d.Settings(goldenFolder); err != nil || s != part {
+		t.Errorf("settings of a part: %+v, %v", s, err)
 	}
 	b = d.NewBatch()
 	b.DropFolder(goldenFolder)

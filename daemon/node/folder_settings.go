@@ -1,12 +1,14 @@
 package node
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
 	"github.com/lockstep-sync/lockstep/daemon/local"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // setting is one key of `folder set`. A key without get and put is replicated, under
@@ -16,6 +18,8 @@ type setting struct {
 	values string // what it can be, for people; the default first
 	// check says whether the value is one that has an effect.
 	check func(value string) bool
+	// mend, if not nil, is check with words, and the value as it is kept.
+	mend func(value string) (string, error)
 	// unset is the value where nothing is set.
 	unset string
 	get   func(s local.Settings) string
@@ -31,6 +35,26 @@ var settings = []setting{
 		get: func(s local.Settings) string { return s.Mode },
 		put: func(s *local.Settings, v string) { s.Mode = v },
 	},
+	{
+		key: keyOnly, values: "PATTERNS, such as docs,/photos/2026 or *,!/big", mend: mendOnly, unset: "*",
+		get: func(s local.Settings) string { return s.Only },
+		put: func(s *local.Settings, v string) { s.Only = v },
+	},
+}
+
+// keyOnly is the setting that restricts what a node keeps.
+const keyOnly = "only"
+
+// mendOnly checks patterns; those of everything are kept as "*".
+func mendOnly(v string) (string, error) {
+	o, err := ignore.ParseOnly(v)
+	if bad, is := errors.AsType[*ignore.OnlyError](err); is {
+		return "", control.Errorf(control.CodeUsage, "only=%q: %w", v, err).WithHint("%s", bad.Hint)
+	}
+	if o == nil {
+		return "*", err
+	}
+	return o.String(), err
 }
 
 func (s setting) ofNode() bool { return s.put != nil }
@@ -61,6 +85,12 @@ func splitSettings(set map[string]string) (cluster, own map[string]string, err e
 				WithHint("there are %s", strings.Join(known, ", "))
 		}
 		s := settings[i]
+		if s.mend != nil {
+			if own[key], err = s.mend(set[key]); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
 		if !s.check(set[key]) {
 			return nil, nil, control.Errorf(control.CodeUsage, "set folder: %s=%q: want %s", key, set[key], s.values)
 		}

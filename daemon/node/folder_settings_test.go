@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"testing"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
@@ -21,6 +22,11 @@ func TestSplitSettings(t *testing.T) {
 		{"mode", "receive", control.ScopeNode},
 		{"mode", "", ""},
 		{"mode", "Send", ""},
+		{"only", "docs,/photos/2026", control.ScopeNode},
+		{"only", "*,!big", control.ScopeNode},
+		{"only", "*", control.ScopeNode},
+		{"only", "!big", ""},
+		{"only", "[a", ""},
 		{"merge", "text", ""}, // not known yet: it would have no effect
 		{"", "x", ""},
 	} {
@@ -64,6 +70,13 @@ func TestSettingsAreShownAsTheyWereSet(t *testing.T) {
 		t.Errorf("after mode=receive: %v", got)
 	}
 	applySettings(&st, map[string]string{"mode": "both"})
+	for _, v := range []string{"docs", "*", "a", ""} {
+		_, own, err := splitSettings(map[string]string{"only": v})
+		applySettings(&st, own)
+		if want := cmp.Or(v, "*"); err != nil || show(nil, &st)["only"] != want {
+			t.Errorf("after only=%s: %+v, shown %q (%v)", v, st, show(nil, &st)["only"], err)
+		}
+	}
 	if st != (local.Settings{}) {
 		t.Errorf("after mode=both: %+v, want the zero value", st)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/peers"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // folders runs an engine for each folder of this node. Lock order: change, then mu.
@@ -152,12 +153,16 @@ func (fs *folders) build(f id.Folder, root string) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
+	only, err := ignore.ParseOnly(set.Only)
+	if err != nil {
+		return nil, fmt.Errorf("read what is kept here of the folder at %q: %w", root, err)
+	}
 	wake, unwatch := fs.n.peers.Watch()
 	ctx, stop := context.WithCancel(context.Background())
 	o := folder.Options{
 		ID: f, Root: root, Self: fs.n.self, Machine: fs.n.machine, Local: fs.n.local, Chunks: fs.n.chunks,
 		Lane: lane, Peers: fs.n.peers, Share: fs.n.share, Wake: wake, Caught: fs.caught, Moved: fs.n.peers.Kick, Room: fs.n.home.room, ScanEvery: fs.n.set.ScanInterval, Log: fs.n.log,
-		Mode: folder.Mode(set.Mode), Paused: set.Paused, OnDisk: set.OnDisk,
+		Mode: folder.Mode(set.Mode), Only: only, Paused: set.Paused, OnDisk: set.OnDisk,
 	}
 	return &running{
 		id: f, options: o, engine: folder.New(o), root: root,
@@ -324,8 +329,9 @@ func (fs *folders) caught(ctx context.Context) error {
 	return nil
 }
 
-// add makes this node keep a folder at root, which the caller has claimed.
-func (fs *folders) add(f id.Folder, name, root string) error {
+// add makes this node keep a folder, or what only says of it, at root, which the caller
+// has claimed.
+func (fs *folders) add(f id.Folder, name, root, only string) error {
 	fs.change.Lock()
 	defer fs.change.Unlock()
 	if e := fs.engine(f); e != nil {
@@ -339,6 +345,9 @@ func (fs *folders) add(f id.Folder, name, root string) error {
 	}
 	b := fs.n.local.NewBatch()
 	b.SetFolder(local.Folder{ID: f, Root: root})
+	if only != "" {
+		b.SetSettings(f, local.Settings{Only: only})
+	}
 	// After a crash the log is applied at least to where the folder was made.
 	b.Committed(f, fs.n.machine.AppliedIndex())
 	if err := b.Commit(true); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/reconcile"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // planLimit is how many differing paths a first join takes without asking: more
@@ -20,13 +21,17 @@ const planLimit = 100
 // joinFolder makes this node keep a folder of the cluster at a directory that may
 // have content. What history holds is taken as known; what it does not hold is kept
 // as prefer says, and where that is much and nothing is said nothing is done.
-func (s service) joinFolder(ctx context.Context, f id.Folder, res control.FolderAddResult, prefer string) (_ control.FolderAddResult, err error) {
+func (s service) joinFolder(ctx context.Context, f id.Folder, res control.FolderAddResult, prefer, only string) (_ control.FolderAddResult, err error) {
 	release, err := s.n.folders.claimID(f, res.Name)
 	if err != nil {
 		return res, err
 	}
 	defer release()
-	o := folder.SurveyOptions{ID: f, Root: res.Path, Machine: s.n.machine, Local: s.n.local, Self: s.n.self}
+	kept, err := ignore.ParseOnly(only)
+	if err != nil {
+		return res, err
+	}
+	o := folder.SurveyOptions{ID: f, Root: res.Path, Machine: s.n.machine, Local: s.n.local, Self: s.n.self, Only: kept}
 	if !res.DryRun {
 		o.Chunks = s.n.chunks
 	}
@@ -60,7 +65,7 @@ func (s service) joinFolder(ctx context.Context, f id.Folder, res control.Folder
 	if err := s.n.chunks.Sync(ctx); err != nil {
 		return res, err
 	}
-	return res, s.n.folders.add(f, res.Name, res.Path)
+	return res, s.n.folders.add(f, res.Name, res.Path, only)
 }
 
 // withCleanup keeps an error as it is, with its class, where cleaning up worked.

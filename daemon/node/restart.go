@@ -10,6 +10,7 @@ import (
 	"github.com/lockstep-sync/lockstep/daemon/folder"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/watcher/ignore"
 )
 
 // restart ends a folder's engine, does what must not be done beside it, and runs a new
@@ -52,7 +53,7 @@ var errSettings = errors.New("the folder's settings were changed meanwhile; run 
 
 // setOwn changes this node's settings of a folder, durably, and makes them hold. Who
 // waits for the folder is told why that ends.
-func (fs *folders) setOwn(f id.Folder, why error, change func(*local.Settings)) error {
+func (fs *folders) setOwn(ctx context.Context, f id.Folder, why error, change func(*local.Settings)) error {
 	fs.change.Lock()
 	defer fs.change.Unlock()
 	old, err := fs.n.local.Settings(f)
@@ -64,9 +65,42 @@ func (fs *folders) setOwn(f id.Folder, why error, change func(*local.Settings)) 
 	if next == old {
 		return nil
 	}
+	if next.Only != old.Only {
+		return fs.setOnly(ctx, f, why, old, next)
+	}
 	return fs.restart(f, why, func() error {
 		b := fs.n.local.NewBatch()
 		b.SetSettings(f, next)
+		return b.Commit(true)
+	})
+}
+
+// setOnly is setOwn where another part of the folder is to be kept. Before the setting
+// holds, what was changed here is in the queue, and from the beginning on no deletion of
+// what is not kept any more is proposed. The new engine makes its records right. change
+// is held.
+func (fs *folders) setOnly(ctx context.Context, f id.Folder, why error, old, next local.Settings) error {
+	only, err := ignore.ParseOnly(next.Only)
+	if err != nil {
+		return err
+	}
+	if e := fs.engine(f); only != nil && e != nil {
+		if err := e.Leave(ctx, only); err != nil {
+			e.Stay()
+			return fmt.Errorf("nothing was set, for changes on this disk could not be taken before: %w", err)
+		}
+	}
+	return fs.restart(f, why, func() error {
+		m, _, err := fs.n.local.Folder(f)
+		if err != nil {
+			return err
+		}
+		b := fs.n.local.NewBatch()
+		b.SetSettings(f, next)
+		if old.Only != "" {
+			m.Kept = append(m.Kept, old.Only)
+			b.SetFolder(m)
+		}
 		return b.Commit(true)
 	})
 }

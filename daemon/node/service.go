@@ -136,7 +136,7 @@ func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool
 	for _, b := range in.Blocked {
 		out.Blocked = append(out.Blocked, control.NewBlockedPath(string(b.Path), b.Reason))
 	}
-	out.Mode, out.NotBrought = string(in.Mode), in.Skipped
+	out.Mode, out.Only, out.NotBrought = string(in.Mode), in.Only, in.Skipped
 	for _, b := range in.Kept {
 		out.Kept = append(out.Kept, control.NewBlockedPath(string(b.Path), b.Reason))
 	}

@@ -16,6 +16,10 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 	default:
 		return res, control.Errorf(control.CodeUsage, "add folder: --prefer %q is none of cluster, mine, both", r.Prefer)
 	}
+	only, err := onlyOf(r.Only)
+	if err != nil {
+		return res, err
+	}
 	root, err := filepath.EvalSymlinks(string(r.Path))
 	if err != nil {
 		return res, control.Errorf(control.CodeFailed, "add folder: %w", err).WithHint("make the directory first, or let `lockstep up PATH` make it; --name says which of the cluster's folders it is to hold")
@@ -44,12 +48,21 @@ func (s service) FolderAdd(ctx context.Context, r control.FolderAddRequest) (con
 		res.ID = f.String()
 	}
 	if joined {
-		return s.joinFolder(ctx, f, res, r.Prefer)
+		return s.joinFolder(ctx, f, res, r.Prefer, only)
 	}
 	if !r.DryRun {
-		err = s.n.folders.add(f, name, root)
+		err = s.n.folders.add(f, name, root, only)
 	}
 	return res, err
+}
+
+// onlyOf checks the patterns of what is to be kept, "" for everything.
+func onlyOf(patterns string) (string, error) {
+	v, err := mendOnly(patterns)
+	if v == "*" {
+		v = ""
+	}
+	return v, err
 }
 
 // findOrCreateSoon is findOrCreate within the time of a commit.

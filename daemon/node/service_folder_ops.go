@@ -26,7 +26,7 @@ func (s service) kept(what, name string) (meta.Folder, *folder.Engine, error) {
 }
 
 // FolderPause implements control.Service.
-func (s service) FolderPause(_ context.Context, r control.FolderPauseRequest) (control.FolderPauseResult, error) {
+func (s service) FolderPause(ctx context.Context, r control.FolderPauseRequest) (control.FolderPauseResult, error) {
 	res := control.FolderPauseResult{Name: r.Name, Paused: r.Paused}
 	what, why := "pause folder", folder.ErrPaused
 	if !r.Paused {
@@ -41,7 +41,7 @@ func (s service) FolderPause(_ context.Context, r control.FolderPauseRequest) (c
 	if err != nil {
 		return res, err
 	}
-	err = s.n.folders.setOwn(rec.ID, why, func(st *local.Settings) {
+	err = s.n.folders.setOwn(ctx, rec.ID, why, func(st *local.Settings) {
 		if st.Paused == r.Paused {
 			return
 		}

@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/folder"
 	"github.com/lockstep-sync/lockstep/daemon/local"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -31,7 +33,10 @@ func (s service) FolderSet(ctx context.Context, r control.FolderSetRequest) (con
 		}
 	}
 	if len(own) > 0 {
-		if err := s.n.folders.setOwn(rec.ID, errSettings, func(st *local.Settings) { applySettings(st, own) }); err != nil {
+		if err := s.n.folders.setOwn(ctx, rec.ID, errSettings, func(st *local.Settings) { applySettings(st, own) }); err != nil {
+			if errors.Is(err, folder.ErrPaused) {
+				return res, pausedError("set folder", r.Name)
+			}
 			return res, control.Errorf(control.CodeFailed, "set folder: %w", err)
 		}
 	}

@@ -31,6 +31,7 @@ type Rule struct {
 	nameOnly bool   // no slash but a trailing one: matched with names in any directory
 	suffix   bool   // "*" and no special character after it
 	closed   bool   // matches everything but the rule file itself
+	only     bool   // stands for what this node does not keep
 }
 
 // Ignores reports whether what the rule matches is ignored, rather than excepted.
@@ -38,6 +39,10 @@ func (r *Rule) Ignores() bool { return !r.negated }
 
 // Unusable reports that the rule stands for a file that cannot be used.
 func (r *Rule) Unusable() bool { return r.closed }
+
+// Only reports that the rule stands for a path that this node does not keep: Text names
+// the patterns of what it does.
+func (r *Rule) Only() bool { return r.only }
 
 // Rules are those of one file.
 type Rules struct{ rules []Rule }

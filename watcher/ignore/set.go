@@ -4,7 +4,13 @@ import "github.com/lockstep-sync/lockstep/internal/id"
 
 // Set is the rule files of a folder, by their directories. The zero Set has none.
 // Methods that change it must not run with others.
-type Set struct{ files map[id.Path]*Rules }
+type Set struct {
+	files map[id.Path]*Rules
+	only  *Only
+}
+
+// SetOnly makes the set ignore what a node does not keep, before any rule.
+func (s *Set) SetOnly(o *Only) { s.only = o }
 
 // Put sets the rules of the file in dir; nil removes them.
 func (s *Set) Put(dir id.Path, r *Rules) {
@@ -21,8 +27,8 @@ func (s *Set) Put(dir id.Path, r *Rules) {
 // Get returns the rules of the file in dir, nil if there is none.
 func (s *Set) Get(dir id.Path) *Rules { return s.files[dir] }
 
-// Empty reports whether there is no rule file.
-func (s *Set) Empty() bool { return len(s.files) == 0 }
+// Empty reports whether there is no rule file, and everything is kept.
+func (s *Set) Empty() bool { return len(s.files) == 0 && s.only == nil }
 
 // Each calls f with every directory that has a rule file, in no order.
 func (s *Set) Each(f func(dir id.Path, r *Rules)) {
@@ -57,6 +63,7 @@ type Scope struct {
 	dir   id.Path
 	files []placed // the deepest first
 	out   Match    // of the directory itself, where it is ignored
+	only  *Only
 }
 
 // placed are the rules of a file in a directory above, or in, a scope's.
@@ -67,9 +74,12 @@ type placed struct {
 
 // In returns the scope of a directory. It stays as it is when the set changes.
 func (s *Set) In(dir id.Path) Scope {
-	sc := Scope{dir: dir}
+	sc := Scope{dir: dir, only: s.only}
 	if s.Empty() {
 		return sc
+	}
+	if s.only != nil && !s.only.Keeps(dir, true) {
+		return Scope{dir: dir, out: Match{Rule: &s.only.out}}
 	}
 	for at := 0; ; {
 		sc.dir = dir[:at]
@@ -93,12 +103,15 @@ func (s *Set) In(dir id.Path) Scope {
 }
 
 // Empty reports that no rule can match anything in the directory.
-func (sc *Scope) Empty() bool { return len(sc.files) == 0 && sc.out.Rule == nil }
+func (sc *Scope) Empty() bool { return len(sc.files) == 0 && sc.out.Rule == nil && sc.only == nil }
 
 // Match returns the rule that decides on p, whose parent is the scope's directory.
 func (sc *Scope) Match(p id.Path, dir bool) Match {
 	if sc.out.Rule != nil {
 		return sc.out
+	}
+	if sc.only != nil && !sc.only.Keeps(p, dir) {
+		return Match{Rule: &sc.only.out}
 	}
 	return sc.match(p, dir)
 }
