@@ -134,7 +134,7 @@ func TestWaitAllTellsOfAnotherNodesBlock(t *testing.T) {
 	must(t, syscall.Mkfifo(at(b, "name"), 0o644))
 	blocked(t, b, "name")
 	writeFile(t, a, "name", []byte("a file in the FIFO's place"))
-	refused(t, ctx, a, 1, []string{folderName, "node b", "1 of its paths"}, "wait", folderName, "--all", "--timeout", "50s")
+	refused(t, ctx, a, 1, []string{folderName, "node b", "a path of it"}, "wait", folderName, "--all", "--timeout", "50s")
 	must(t, os.Remove(at(b, "name")))
 	lockstep(t, ctx, b, 0, "wait", folderName)
 	must(t, harness.Until(ctx, "b to say so", func() error {

@@ -111,6 +111,7 @@ type Engine struct {
 	// brake holds mass deletions. Guarded by mu.
 	brake   brake
 	least   int           // how many deletions are held at least; set by New
+	calm    time.Duration // brakeCalm; set by New
 	recount chan struct{} // asks for a count of what is held; capacity 1
 
 	// haste cuts stages short for commits that need not wait for them.
@@ -138,7 +139,7 @@ func New(o Options) *Engine {
 		o: o, log: o.Log.With("component", "folder", "folder", o.ID),
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence), ajar: make(map[id.Path]bool),
-		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast, haste: haste{least: orderBytes, after: overtakeAfter, share: prepareShare},
+		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast, calm: brakeCalm, haste: haste{least: orderBytes, after: overtakeAfter, share: prepareShare},
 		commitMax: commitBytes,
 	}
 	if o.Moved == nil {

@@ -89,7 +89,8 @@ type node struct {
 	onDisk    id.Revision
 	least     int // of held deletions
 	commitMax int
-	hasty     int64 // bytes of a stage that is cut short, after a millisecond; 0: as ever
+	calm      time.Duration // that ends a mass deletion
+	hasty     int64         // bytes of a stage that is cut short, after a millisecond; 0: as ever
 	only      string
 	was       []string // what it kept before
 
@@ -312,6 +313,9 @@ func (n *node) start() {
 	})
 	if n.least != 0 {
 		e.least = n.least
+	}
+	if n.calm != 0 {
+		e.calm = n.calm
 	}
 	if n.hasty != 0 {
 		e.haste.least, e.haste.after, e.haste.share = n.hasty, time.Millisecond, 0

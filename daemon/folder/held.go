@@ -112,7 +112,7 @@ func (e *Engine) checkBrake(ctx context.Context, f vfs.FS, all []*found, behind 
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(brakeCalm):
+		case <-time.After(e.calm):
 		}
 	}
 }

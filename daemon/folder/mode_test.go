@@ -98,11 +98,14 @@ func TestReceive(t *testing.T) {
 	b.has("e", "a file")
 	b.gone("d/x")
 	b.gone("deleted")
-	in, err := b.engine.Info()
-	c.ok(err)
-	if len(in.Kept) == 0 || in.LocalChanges != len(in.Kept) || len(in.Blocked) != 0 {
-		t.Errorf("%d kept, %d local changes, %d blocked: %v", len(in.Kept), in.LocalChanges, len(in.Blocked), in.Kept)
-	}
+	var in Info
+	eventually(t, "what was brought to be looked at", func() (err error) {
+		in, err = b.engine.Info()
+		if err == nil && (len(in.Kept) == 0 || in.LocalChanges != len(in.Kept) || len(in.Blocked) != 0) {
+			err = fmt.Errorf("%d kept, %d local changes, %d blocked: %v", len(in.Kept), in.LocalChanges, len(in.Blocked), in.Kept)
+		}
+		return err
+	})
 	if x, below, n, err := b.engine.Why("edited"); err != nil || x.Step != Stuck || n != 0 || len(below) != 0 {
 		t.Errorf("why: %+v, %d below, %v", x, n, err)
 	}
