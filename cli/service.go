@@ -127,19 +127,30 @@ func runServicePrint(a *app, o serviceOptions) error {
 	if _, err := fmt.Fprint(a.Out, sb.String()); err != nil {
 		return err
 	}
-	fmt.Fprint(a.Err, installHint(o.system))
+	fmt.Fprint(a.Err, installHint(o, a.homeFlag))
 	return nil
 }
 
-func installHint(system bool) string {
-	if system {
+// installHint says how to install the very unit that was printed.
+func installHint(o serviceOptions, home string) string {
+	args := ""
+	if o.system {
+		args += " --system"
+	}
+	if o.runAs != "" {
+		args += " --run-as " + shellQuote(o.runAs)
+	}
+	if home != "" {
+		args += " --home " + shellQuote(home)
+	}
+	if o.system {
 		return "to install it:\n" +
-			"  lockstep service print --system | sudo tee /etc/systemd/system/lockstep.service\n" +
+			"  lockstep service print" + args + " | sudo tee /etc/systemd/system/lockstep.service\n" +
 			"  sudo systemctl daemon-reload && sudo systemctl enable --now lockstep\n"
 	}
 	return "to install it:\n" +
 		"  mkdir -p ~/.config/systemd/user\n" +
-		"  lockstep service print > ~/.config/systemd/user/lockstep.service\n" +
+		"  lockstep service print" + args + " > ~/.config/systemd/user/lockstep.service\n" +
 		"  systemctl --user daemon-reload && systemctl --user enable --now lockstep\n" +
 		"so that it runs while you are not logged in, too: loginctl enable-linger\n"
 }

@@ -36,12 +36,16 @@ type keptHere struct {
 	disk reconcile.Disk
 }
 
+// FolderName stands for the folder's name in what an Explanation says to do: an engine
+// knows its folder by its ID.
+const FolderName = "FOLDER"
+
 // keptWay says what becomes of a change that is kept here.
 func keptWay(k keptHere) string {
 	if k.reason == whyMade {
-		return "`lockstep folder revert` moves it to .lockstep/reverted in the folder"
+		return "`lockstep folder revert " + FolderName + "` moves it to .lockstep/reverted in the folder"
 	}
-	return "`lockstep folder revert` puts the committed version in its place"
+	return "`lockstep folder revert " + FolderName + "` puts the committed version in its place"
 }
 
 // keepHere notes such a change. mu is held.
@@ -94,7 +98,7 @@ func (e *Engine) staysHere(p id.Path, d postponed, x *Explanation) bool {
 	case d.skipped:
 		x.Step, x.Reason = Stuck, d.why
 	case e.brake.on && had && err == nil && e.absent(p, row):
-		x.Step, x.Reason, x.Since = Stuck, whyHeld+"; `lockstep folder allow` lets it go, `lockstep folder revert` puts it back", e.brake.held.Since
+		x.Step, x.Reason, x.Since = Stuck, whyHeld+"; `lockstep folder allow "+FolderName+"` lets it go, `lockstep folder revert "+FolderName+"` puts it back", e.brake.held.Since
 	default:
 		return false
 	}

@@ -75,7 +75,22 @@ func (e *Engine) Wait(ctx context.Context) (id.Revision, error) {
 	}
 	want := s.head.Revision
 	s.Close()
-	return want, e.WaitFor(ctx, want)
+	if err := e.WaitFor(ctx, want); err != nil {
+		return want, err
+	}
+	e.lookAtBrought(ctx)
+	return want, nil
+}
+
+// broughtTime bounds how long lookAtBrought waits.
+const broughtTime = 250 * time.Millisecond
+
+// lookAtBrought has the watcher look at what was brought just now, so that its events
+// are not shown as changes of this disk. It is for the eye alone.
+func (e *Engine) lookAtBrought(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, broughtTime)
+	defer cancel()
+	_ = e.watch.Flush(ctx)
 }
 
 // WaitFor returns when the revision, or a later one, is on the disk.

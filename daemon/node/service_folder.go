@@ -203,7 +203,8 @@ func (s service) target(t control.Target) (meta.Folder, *folder.Engine, id.Path,
 			return rec, s.n.folders.engine(rec.ID), p, err
 		}
 		if t.Local == "" {
-			return rec, nil, "", control.Errorf(control.CodeFailed, "there is no folder %q", t.Folder).WithHint("see `lockstep folder ls`")
+			return rec, nil, "", control.Errorf(control.CodeFailed, "there is no folder %q", t.Folder).
+				WithHint("see `lockstep folder ls`; for a file of that name, write ./%s:%s", t.Folder, string(t.Rel))
 		}
 	}
 	f, e, p, err := s.localTarget(string(t.Local))

@@ -40,12 +40,12 @@ func (s service) Why(ctx context.Context, r control.WhyRequest) (out control.Why
 	if err != nil {
 		return out, err
 	}
-	if out.WhyPath, err = s.explained(v, rec.ID, x); err != nil {
+	if out.WhyPath, err = s.explained(v, rec, x); err != nil {
 		return out, err
 	}
 	out.Waiting = n
 	for _, y := range below {
-		w, err := s.explained(v, rec.ID, y)
+		w, err := s.explained(v, rec, y)
 		if err != nil {
 			return out, err
 		}
@@ -58,15 +58,15 @@ func (s service) Why(ctx context.Context, r control.WhyRequest) (out control.Why
 }
 
 // explained puts an explanation into the words of the control API.
-func (s service) explained(v *meta.View, f id.Folder, x folder.Explanation) (w control.WhyPath, err error) {
+func (s service) explained(v *meta.View, rec meta.Folder, x folder.Explanation) (w control.WhyPath, err error) {
 	w.Path, w.PathB64 = control.EncodePath(string(x.Path))
-	w.Step, w.Reason = string(x.Step), x.Reason
+	w.Step, w.Reason = string(x.Step), strings.ReplaceAll(x.Reason, " "+folder.FolderName+"`", " "+rec.Name+"`")
 	if !x.Since.IsZero() {
 		w.Since = &x.Since
 	}
 	if x.Head.Revision != 0 {
 		w.Kind, w.Revision = x.Head.Entry.Kind.String(), uint64(x.Head.Revision)
-		c, ok, err := v.Commit(f, x.Head.Revision)
+		c, ok, err := v.Commit(rec.ID, x.Head.Revision)
 		if err != nil {
 			return w, err
 		}
@@ -81,10 +81,10 @@ func (s service) explained(v *meta.View, f id.Folder, x folder.Explanation) (w c
 	}
 	w.DoneBytes, w.SizeBytes, w.Rate = x.Work.Done, x.Work.Size, x.Work.Rate
 	if x.Step == folder.Receiving && x.Head.Entry.Kind != meta.Absent {
-		w.Sources = s.sources(f)
+		w.Sources = s.sources(rec.ID)
 	}
 	if x.Step == folder.Missing {
-		w.Holders = s.holders(f, x.Head.Revision)
+		w.Holders = s.holders(rec.ID, x.Head.Revision)
 	}
 	return w, nil
 }

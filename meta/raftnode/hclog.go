@@ -15,9 +15,21 @@ import (
 // unreachable peer at every heartbeat; once a minute is enough to explain a log.
 const repeatAfter = time.Minute
 
+// everyday are raft's errors that are none: a node that is off, not up yet, or has gone.
+// Who is online is for the links to say.
+var everyday = map[string]bool{
+	"failed to decode incoming command":       true,
+	"failed to flush response":                true,
+	"failed to appendEntries to":              true,
+	"failed to heartbeat to":                  true,
+	"failed to start pipeline replication to": true,
+	"failed to pipeline appendEntries":        true,
+	"failed to make requestVote RPC":          true,
+}
+
 // raftLogger passes raft's log on to slog, quiet at info: what raft calls info or
 // warn describes its normal life (elections, absent peers) and goes to debug; its
-// errors go to warn, each message at most once a minute.
+// errors go to warn, each message at most once a minute, but for everyday ones.
 type raftLogger struct {
 	log  *slog.Logger
 	name string
@@ -49,7 +61,7 @@ func (s *seenErrors) pass(msg string, now time.Time) bool {
 // Log implements hclog.Logger.
 func (r *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	to := slog.LevelDebug
-	if level >= hclog.Error && r.seen.pass(msg, time.Now()) {
+	if level >= hclog.Error && !everyday[msg] && r.seen.pass(msg, time.Now()) {
 		to = slog.LevelWarn
 	}
 	if !r.log.Enabled(context.Background(), to) {
