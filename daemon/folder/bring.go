@@ -199,15 +199,19 @@ func (e *Engine) undecided(f vfs.FS, p id.Path, c choice) {
 		}
 		e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
 	case c.Why == reconcile.ForIgnored:
-		e.inTheWay(p)
+		e.inTheWay(p, c.disk)
 	default:
 		e.st.postpone(p, postponed{why: whyOutcome})
 	}
 }
 
 // inTheWay blocks a path at which ignored bytes are. mu is held.
-func (e *Engine) inTheWay(p id.Path) {
-	e.st.postpone(p, postponed{why: reasonInTheWay, blocked: reasonInTheWay, at: time.Now().Add(retryBlocked)})
+func (e *Engine) inTheWay(p id.Path, d reconcile.Disk) {
+	reason := reasonInTheWay
+	if d.Outside {
+		reason = reasonNotKept
+	}
+	e.st.postpone(p, postponed{why: reason, blocked: reason, at: time.Now().Add(retryBlocked)})
 }
 
 func (e *Engine) adopt(b *local.Batch, p id.Path, c choice) {

@@ -46,6 +46,11 @@ func (e *Engine) rowOutside(p id.Path, r local.Row) bool {
 	return !e.o.Only.Keeps(p, r.Stat.Kind == vfs.Dir)
 }
 
+// diskOutside reports whether something is on the disk that this node does not keep.
+func (e *Engine) diskOutside(p id.Path, st vfs.Stat) bool {
+	return st.Kind != vfs.Absent && !e.o.Only.Keeps(p, st.Kind == vfs.Dir)
+}
+
 // mayLeave reports whether a record is to be let go: this node does not keep what is
 // recorded, and the head has nothing else at the path that it does.
 func (s *snap) mayLeave(p id.Path, r local.Row) (bool, error) {

@@ -16,6 +16,9 @@ import (
 // not in history, are where it belongs.
 const reasonInTheWay = "ignored files are in a directory at its path: move them away or remove them"
 
+// reasonNotKept is for a directory that leads to what this node keeps and cannot come.
+const reasonNotKept = "something that this node does not keep is at its path: move it away or remove it"
+
 // headOf is the head as the watcher asks for it: watcher.Head.
 type headOf struct{ e *Engine }
 
@@ -118,6 +121,7 @@ func (e *Engine) stillComing(paths []id.Path) error {
 func (e *Engine) leftOut(f vfs.FS, p id.Path, c *choice) {
 	if !c.had && f != nil {
 		c.disk.Ignored = e.watch.Leaves(f, p, c.disk.Stat)
+		c.disk.Outside = e.diskOutside(p, c.disk.Stat)
 	}
 }
 

@@ -42,7 +42,7 @@ func (n *node) clearTheWay(err error) (done bool) {
 		return false
 	}
 	for _, b := range blocked.Paths {
-		if b.Reason == reasonInTheWay {
+		if b.Reason == reasonInTheWay || b.Reason == reasonNotKept {
 			done = os.RemoveAll(n.path(string(b.Path))) == nil || done
 		}
 	}

@@ -184,6 +184,9 @@ func (e *Engine) proposeRemoval(s *snap, f vfs.FS, p *proposal, fd *found) error
 	if waits {
 		return nil // it waits for what is held below it
 	}
+	if e.diskOutside(fd.path, fd.disk.Stat) {
+		return e.proposeGone(s, f, p, fd.path) // what took its place is nobody's business
+	}
 	// What was below the directory is gone.
 	stays, err := e.deleteBelow(s, p, fd.path)
 	if err != nil {
@@ -248,7 +251,7 @@ func (e *Engine) apply(p *proposal, fd *found, c choice) error {
 		} else if c.Why == reconcile.ForOutcome || c.Why == reconcile.ForLog {
 			e.st.postpone(fd.path, postponed{why: whyOutcome})
 		} else if c.Why == reconcile.ForIgnored {
-			e.inTheWay(fd.path)
+			e.inTheWay(fd.path, c.disk)
 		}
 	}
 	return nil

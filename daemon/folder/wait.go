@@ -164,6 +164,11 @@ func (e *Engine) recheckBlocked() {
 	}
 }
 
+// Compared waits until what the disk has is known to this engine: a change made from
+// then on is one of the version that it was made from. It returns an error where the
+// folder halts, ErrPaused where it is paused.
+func (e *Engine) Compared(ctx context.Context) error { return e.running(ctx) }
+
 // running waits until the engine works, or says why it does not.
 func (e *Engine) running(ctx context.Context) error {
 	if e.o.Paused {

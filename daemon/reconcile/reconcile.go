@@ -67,6 +67,8 @@ type Disk struct {
 	Blocked bool
 	// Ignored: this node's ignore rules leave the path out where nobody tracks it.
 	Ignored bool
+	// Outside: what this node keeps of the folder leaves it out. It is Ignored too.
+	Outside bool
 }
 
 // Action is what to do with the path.
@@ -108,8 +110,8 @@ const (
 	ForLog
 	// ForAccess: the path cannot be read, or is of a kind that is never synced.
 	ForAccess
-	// ForIgnored: a directory of ignored files, which are not in history, is where the
-	// head has something else.
+	// ForIgnored: a directory of ignored files, which are not in history, or anything
+	// that this node does not keep is where the head has something else.
 	ForIgnored
 )
 
@@ -144,7 +146,7 @@ func Decide(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
 			return Decision{Action: Wait, Why: ForOutcome}
 		case h.Entry.Kind == meta.Absent:
 			return Decision{Action: Nothing}
-		case d.Stat.Kind == vfs.Dir && h.Entry.Kind != meta.Dir:
+		case d.Outside, d.Stat.Kind == vfs.Dir && h.Entry.Kind != meta.Dir:
 			return Decision{Action: Wait, Why: ForIgnored}
 		}
 	}

@@ -47,13 +47,13 @@ func worlds() (out []world) {
 					for dn, de := range entries {
 						for _, ino := range []uint64{1, 2} { // 1: the recorded inode
 							for _, hashed := range []bool{false, true} {
-								for _, left := range []string{"", "blocked", "ignored", "forgotten"} {
+								for _, left := range []string{"", "blocked", "ignored", "outside", "forgotten"} {
 									w := world{
 										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v %s", hn, seq, rn, lin, dn, ino, hashed, left),
 										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he, Forgotten: left == "forgotten"},
 										q:    Queue{Sequence: seq},
 										r:    Recorded{Lineage: lin, Entry: re, Stat: statOf(re, 1)},
-										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored"},
+										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored" || left == "outside", Outside: left == "outside"},
 									}
 									if lin != Unrecorded {
 										w.r.Base = meta.Base{Revision: 5, Hash: [8]byte{5}}
@@ -91,6 +91,9 @@ func TestEveryCase(t *testing.T) {
 func violated(w world, got Decision) string {
 	absent := w.d.Stat.Kind == vfs.Absent
 	isClean := w.r.Stat.Same(w.d.Stat)
+	if w.d.Outside && !absent && w.r.Lineage == Unrecorded && got.Action != Nothing && got.Action != Wait {
+		return "what is not kept here is left alone"
+	}
 	if w.d.Ignored && !absent && w.r.Lineage == Unrecorded {
 		if untracked := w.h.Entry.Kind == meta.Absent; untracked && w.q.Sequence == 0 && got.Action != Nothing {
 			return "what is ignored and untracked is left alone"
