@@ -18,7 +18,7 @@ import (
 // a quorum ends there, with CodeTimeout.
 const requestTimeout = 30 * time.Second
 
-// addTimeout bounds `folder add`, which compares a whole directory tree first.
+// addTimeout bounds `folder add` and others that compare a whole directory tree first.
 const addTimeout = 10 * time.Minute
 
 // Client talks to the daemon of one home. It is safe for concurrent use.

@@ -164,9 +164,9 @@ func (e *Engine) recheckBlocked() {
 	}
 }
 
-// Compared waits until what the disk has is known to this engine: a change made from
-// then on is one of the version that it was made from. It returns an error where the
-// folder halts, ErrPaused where it is paused.
+// Compared waits until the records are right for the first scan: what this node keeps
+// since the last engine has its own, and of what it does not all is let go. It returns an
+// error where the folder halts, and ErrPaused where it is paused.
 func (e *Engine) Compared(ctx context.Context) error { return e.running(ctx) }
 
 // running waits until the engine works, or says why it does not.

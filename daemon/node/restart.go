@@ -105,6 +105,21 @@ func (fs *folders) setOnly(ctx context.Context, f id.Folder, why error, old, nex
 	})
 }
 
+// compared waits until what is kept here now has its records, and what is not kept any
+// more is let go: what the user does after that is a change of what he sees, or nobody's
+// business. Where the folder is paused that comes later.
+func (fs *folders) compared(ctx context.Context, f id.Folder) error {
+	e := fs.engine(f)
+	if e == nil {
+		return nil
+	}
+	err := e.Compared(ctx)
+	if errors.Is(err, folder.ErrPaused) {
+		return nil
+	}
+	return err
+}
+
 // errRootMoved ends what waits for an engine whose root has moved.
 var errRootMoved = errors.New("the folder's root was moved meanwhile; run it again")
 

@@ -39,6 +39,12 @@ func (s service) FolderSet(ctx context.Context, r control.FolderSetRequest) (con
 			}
 			return res, control.Errorf(control.CodeFailed, "set folder: %w", err)
 		}
+		if only, is := own[keyOnly]; is {
+			if err := s.n.folders.compared(ctx, rec.ID); err != nil && only != "*" {
+				return res, control.Errorf(control.CodeFailed, "set folder: only=%s holds, but what history needs of the rest is not stored yet: %w", only, err).
+					WithHint("remove nothing of the rest before `lockstep status` says that folder %q goes on", r.Name)
+			}
+		}
 	}
 	return s.settingsOf(rec.ID)
 }
