@@ -244,7 +244,7 @@ func (e *Engine) packKept(ctx context.Context, f vfs.FS, p id.Path, row local.Ro
 		return err
 	}
 	defer h.Close()
-	return e.o.Chunks.PackFile(ctx, fileOf(row.Entry), h)
+	return e.o.Chunks.PackFile(ctx, fileOf(row.Entry), &spared{ReaderAt: h, room: e.o.Room})
 }
 
 // Forget ends the tracking of what is at a path, a directory's with all below it: one

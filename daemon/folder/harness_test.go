@@ -85,6 +85,7 @@ type node struct {
 
 	// How its next engine is made.
 	mode      Mode
+	room      func() error
 	paused    bool
 	onDisk    id.Revision
 	least     int // of held deletions
@@ -309,7 +310,7 @@ func (n *node) start() {
 	e := New(Options{
 		ID: n.c.folder, Root: n.root, Self: n.id, Machine: n.machine, Local: l, Chunks: s, Lane: lane,
 		Peers: n, Wake: n.wake, Caught: func(context.Context) error { return nil },
-		Mode: n.mode, Only: n.subset(), Paused: n.paused, OnDisk: n.onDisk,
+		Mode: n.mode, Only: n.subset(), Paused: n.paused, OnDisk: n.onDisk, Room: n.room,
 	})
 	if n.least != 0 {
 		e.least = n.least

@@ -371,9 +371,8 @@ func TestForgetOfAPart(t *testing.T) {
 	a.has("e/x", "x")
 }
 
-// TestKindsAtTheEdge: something that is not kept for its kind, where the head has a
-// directory that leads to what is, is a conflict like any; and one that only was
-// there is let go.
+// TestKindsAtTheEdge: something that is not kept for its kind is the user's own, also
+// where the head has, or gets, a directory that leads to what is kept.
 func TestKindsAtTheEdge(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
@@ -384,47 +383,21 @@ func TestKindsAtTheEdge(t *testing.T) {
 	c.settled()
 	a.absent("a")
 	a.write("a/x", "x")
+	a.committed()
+	b.notKeptAt("a")
+	b.has("a", "a file, and not kept")
+	b.remove("a")
 	c.done()
-	c.conflicts(1)
 	b.has("a/x", "x")
-	c.inHistory("a file, and not kept")
 	// The other way: a directory that is kept becomes a file.
 	b.remove("a")
 	b.write("a", "b's")
 	c.done()
-	a.has("a", "b's")
-	b.write("a", "not kept")
+	a.absent("a")
+	b.has("a", "b's")
 	b.restart()
 	b.committed()
 	c.settled()
-	b.has("a", "not kept")
-}
-
-// TestWidenBeforeOwnChangesLand: own changes whose records were let go while they were
-// under way are brought like others' once they are kept again.
-func TestWidenBeforeOwnChangesLand(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 2)
-	a, b := c.nodes[0], c.nodes[1]
-	a.write("d/x", "x")
-	a.write("d/y", "y")
-	c.settled()
-	b.set(true, false)
-	b.write("a", "of b")
-	b.captured()
-	b.rename("d", "e")
-	b.captured()
-	b.keep("/e/y")
-	b.captured()
-	b.remove("a")
-	b.remove("e/x")
-	b.captured()
-	b.keep("")
-	b.captured()
-	b.set(false, false)
-	c.done()
-	b.has("a", "of b")
-	b.has("e/x", "x")
-	a.has("e/y", "y")
+	b.has("a", "b's")
 	c.conflicts(0)
 }

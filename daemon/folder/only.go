@@ -228,7 +228,7 @@ func (e *Engine) rescue(ctx context.Context, f vfs.FS, p id.Path, r local.Row) (
 		return false, nil
 	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case diskFull(err), errors.Is(err, chunks.ErrBroken), errors.Is(err, chunks.ErrClosed):
+	case diskFull(err), errors.Is(err, errNoRoom), errors.Is(err, chunks.ErrBroken), errors.Is(err, chunks.ErrClosed):
 		return false, err
 	}
 	e.log.Warn("pack a file that is not kept on this node any more", "path", p, "error", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -28,7 +30,7 @@ func TestNotKeptInPlaceOfDirectory(t *testing.T) {
 			c.settled()
 			b.remove("p")
 			put(b)
-			b.captured()
+			b.committed()
 			b.notKeptAt("p")
 			a.follows()
 			a.absent("p/q/1")
@@ -69,4 +71,37 @@ func (n *node) notKeptAt(p string) {
 		n.c.t.Fatalf("it ends with %v", err)
 		return err
 	})
+}
+
+// TestNarrowWithoutRoom: a home that is nearly full is not filled by what history needs
+// of the rest. The folder halts, and goes on when there is room.
+func TestNarrowWithoutRoom(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("docs/x", "x")
+	a.write("big/y", strings.Repeat("y", 1000))
+	c.settled()
+	var full atomic.Bool
+	b.room = func() error {
+		if full.Load() {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}
+	full.Store(true)
+	b.keep("docs")
+	b.halts()
+	within(t, "what it halts with", func(ctx context.Context) error {
+		if err := b.engine.Compared(ctx); !errors.Is(err, errNoRoom) {
+			t.Errorf("it halts with %v", err)
+		}
+		return nil
+	})
+	full.Store(false)
+	b.restart()
+	c.settled()
+	b.remove("big")
+	c.done()
+	a.has("big/y", strings.Repeat("y", 1000))
 }

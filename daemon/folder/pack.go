@@ -3,7 +3,10 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockstep-sync/lockstep/chunks"
@@ -110,4 +113,29 @@ func (e *Engine) packOne(ctx context.Context, p id.Path, row local.Row) error {
 	b := e.o.Local.NewBatch()
 	b.Put(e.o.ID, p, now, &old)
 	return b.Commit(false)
+}
+
+// errNoRoom is for what cannot be packed because the home's disk would be too full.
+var errNoRoom = errors.New("no room to keep it")
+
+// sparedStep is after how many bytes packed it is asked again whether there is room.
+const sparedStep = 4 << 20
+
+// spared reads what is to be packed, as long as there is room for that: a home that is
+// filled up stops the node, and nobody asked for the packing.
+type spared struct {
+	io.ReaderAt
+	room func() error
+	read atomic.Int64
+}
+
+// ReadAt implements io.ReaderAt.
+func (s *spared) ReadAt(b []byte, off int64) (int, error) {
+	n := s.read.Add(int64(len(b)))
+	if before := n - int64(len(b)); before == 0 || before/sparedStep != n/sparedStep {
+		if err := s.room(); err != nil {
+			return 0, fmt.Errorf("%w: %w", errNoRoom, err)
+		}
+	}
+	return s.ReaderAt.ReadAt(b, off)
 }
