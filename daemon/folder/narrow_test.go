@@ -401,3 +401,32 @@ func TestKindsAtTheEdge(t *testing.T) {
 	b.has("a", "b's")
 	c.conflicts(0)
 }
+
+// TestWidenBeforeOwnChangesLand: own changes whose records were let go while they were
+// under way are brought like others' once they are kept again.
+func TestWidenBeforeOwnChangesLand(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	a, b := c.nodes[0], c.nodes[1]
+	a.write("d/x", "x")
+	a.write("d/y", "y")
+	c.settled()
+	b.set(true, false)
+	b.write("a", "of b")
+	b.captured()
+	b.rename("d", "e")
+	b.captured()
+	b.keep("/e/y")
+	b.captured()
+	b.remove("a")
+	b.remove("e/x")
+	b.captured()
+	b.keep("")
+	b.captured()
+	b.set(false, false)
+	c.done()
+	b.has("a", "of b")
+	b.has("e/x", "x")
+	a.has("e/y", "y")
+	c.conflicts(0)
+}
