@@ -425,11 +425,3 @@ func sortBlocked(b []Blocked) {
 		return 0
 	})
 }
-
-// Forget drops the node's records of the folder, for `folder rm`: the user's files
-// and the marker's directory stay, what is under way is still sent.
-func Forget(l *local.DB, f id.Folder) error {
-	b := l.NewBatch()
-	b.DropFolder(f)
-	return b.Commit(true)
-}
