@@ -33,5 +33,5 @@ type FolderSettings struct {
 
 // FolderSet implements Service.
 func (c *Client) FolderSet(ctx context.Context, r FolderSetRequest) (v FolderSettings, err error) {
-	return v, c.call(ctx, "POST", "/v1/folder/set", r, &v, c.Timeout)
+	return v, c.call(ctx, "POST", "/v1/folder/set", r, &v, addTimeout)
 }

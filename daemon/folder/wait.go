@@ -347,6 +347,22 @@ func (e *Engine) Lacking() (blocked, keeping int) {
 	return blocked, keeping
 }
 
+// Part reports whether the disk may lack something of the revision that counts as on it,
+// and Lacking does not count that: it keeps a part, or not what others made of a path.
+func (e *Engine) Part() bool {
+	if e.o.Only != nil {
+		return true
+	}
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	for _, d := range e.st.later {
+		if d.skipped {
+			return true
+		}
+	}
+	return len(e.st.kept) > 0
+}
+
 // Info returns what status shows. It does not wait for the engine's work.
 func (e *Engine) Info() (Info, error) {
 	e.recheckBlocked()

@@ -263,7 +263,7 @@ func (fs *folders) states() []peers.FolderState {
 		}
 		st := peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk}
 		st.Blocked, st.Lacking = e.Lacking()
-		st.Halted, st.Paused = e.Halted(), e.Paused()
+		st.Halted, st.Paused, st.Part = e.Halted(), e.Paused(), e.Part()
 		out = append(out, st)
 	}
 	return out
