@@ -47,7 +47,7 @@ func worlds() (out []world) {
 					for dn, de := range entries {
 						for _, ino := range []uint64{1, 2} { // 1: the recorded inode
 							for _, hashed := range []bool{false, true} {
-								for _, left := range []string{"", "blocked", "ignored", "forgotten"} {
+								for _, left := range []string{"", "blocked", "ignored", "forgotten", "outside"} {
 									w := world{
 										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v %s", hn, seq, rn, lin, dn, ino, hashed, left),
 										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he, Forgotten: left == "forgotten"},
@@ -56,6 +56,7 @@ func worlds() (out []world) {
 										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored"},
 									}
 									if lin != Unrecorded {
+										w.r.Outside = left == "outside"
 										w.r.Base = meta.Base{Revision: 5, Hash: [8]byte{5}}
 									}
 									if hashed {
@@ -108,6 +109,12 @@ func violated(w world, got Decision) string {
 	}
 	if w.h.Forgotten && w.h.Entry.Kind == meta.Absent && got.Action == Materialize && !absent {
 		return "what the head forgot is not removed"
+	}
+	if w.r.Outside && w.h.Entry.Kind == meta.Absent && w.q.Sequence == 0 {
+		if got != (Decision{Action: LetGo}) {
+			return "what is not kept is let go"
+		}
+		return ""
 	}
 	switch {
 	case got.Action == LetGo && !(w.h.Forgotten && w.h.Entry.Kind == meta.Absent && isClean && w.q.Sequence == 0 && w.r.Lineage == Held):
