@@ -278,11 +278,11 @@ func (s *Store) packRows(ctx context.Context, rows iter.Seq2[Row, error], r io.R
 		changed []id.Digest // the first few
 		count   int
 	)
-	eg, ctx := errgroup.WithContext(ctx)
+	eg, gctx := errgroup.WithContext(ctx)
 	eg.SetLimit(min(s.o.Workers, maxWorkers))
 	start := func(task []Row) {
 		eg.Go(func() error {
-			return s.packTask(ctx, task, r, skip, &g, func(d id.Digest) {
+			return s.packTask(gctx, task, r, skip, &g, func(d id.Digest) {
 				mu.Lock()
 				defer mu.Unlock()
 				if count++; len(changed) < 3 {
@@ -297,7 +297,7 @@ func (s *Store) packRows(ctx context.Context, rows iter.Seq2[Row, error], r io.R
 		if err != nil {
 			return errors.Join(err, eg.Wait())
 		}
-		if ctx.Err() != nil {
+		if gctx.Err() != nil {
 			break
 		}
 		task = append(task, row)
@@ -309,6 +309,9 @@ func (s *Store) packRows(ctx context.Context, rows iter.Seq2[Row, error], r io.R
 	start(task)
 	if err := eg.Wait(); err != nil {
 		return err
+	}
+	if ctx.Err() != nil { // perhaps between two tasks, and the rest is not packed
+		return context.Cause(ctx)
 	}
 	if count > 0 {
 		return fmt.Errorf("%w: %d chunks, the first %v", ErrChanged, count, changed)

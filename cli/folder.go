@@ -114,5 +114,10 @@ func runFolderRm(ctx context.Context, a *app, r control.FolderRemoveRequest) err
 		where = "on all nodes"
 	}
 	_, err = fmt.Fprintf(a.Out, "%s %s %s; no file is deleted\n", verb, res.Name, where)
+	if n := res.NotPacked; n > 0 {
+		fmt.Fprintf(a.Err, "warning: what history has of %s was only in %s on this node, and could not be read\n"+
+			"hint: unless other nodes have it, make %s as it was and `folder add` it again\n",
+			plural(uint64(n), "file", "files"), printable(res.Path), printable(res.Path))
+	}
 	return err
 }

@@ -162,7 +162,7 @@ func (t *txn) removeNode(n id.Node, member bool) (outcome, error) {
 	if others, err := t.others(n); err != nil || len(others) == 0 {
 		return refused("the last node cannot be removed"), err
 	}
-	invites, err := reads{t.db}.invites()
+	invites, err := t.invites()
 	if err != nil {
 		return outcome{}, err
 	}
@@ -175,6 +175,14 @@ func (t *txn) removeNode(n id.Node, member bool) (outcome, error) {
 	t.delete(nodeKey(keyNode, n))
 	t.delete(nodeKey(keySession, n))
 	return done, nil
+}
+
+// invites returns all, those of the batch under way too.
+func (t *txn) invites() ([]Invite, error) {
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
+	return reads{t.db}.invites()
 }
 
 // others returns the names of all members but n.

@@ -18,7 +18,7 @@ import (
 // a quorum ends there, with CodeTimeout.
 const requestTimeout = 30 * time.Second
 
-// addTimeout bounds `folder add` and others that compare a whole directory tree first.
+// addTimeout bounds what reads a whole directory tree first, such as `folder add`.
 const addTimeout = 10 * time.Minute
 
 // Client talks to the daemon of one home. It is safe for concurrent use.
@@ -63,7 +63,7 @@ func (c *Client) Folders(ctx context.Context) (v []Folder, err error) {
 
 // FolderRemove implements Service.
 func (c *Client) FolderRemove(ctx context.Context, r FolderRemoveRequest) (v FolderRemoveResult, err error) {
-	return v, c.call(ctx, "POST", "/v1/folder/rm", r, &v, c.Timeout)
+	return v, c.call(ctx, "POST", "/v1/folder/rm", r, &v, addTimeout)
 }
 
 // Wait implements Service.

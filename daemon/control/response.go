@@ -185,6 +185,9 @@ type FolderRemoveResult struct {
 	Path       string `json:"path"`
 	Everywhere bool   `json:"everywhere"`
 	DryRun     bool   `json:"dry_run"`
+	// NotPacked counts files with something that history has and this node's store has
+	// not, for they could not be read as they were.
+	NotPacked int `json:"not_packed,omitempty"`
 }
 
 // WaitResult is what was waited for.

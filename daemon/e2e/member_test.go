@@ -176,3 +176,27 @@ func TestPromoteDemoteAndTransfer(t *testing.T) {
 	writeFile(t, leader, "x", []byte("1"))
 	everywhere(t, ctx, c, leader)
 }
+
+// A member that keeps a part of the folder does not stand for one that has all of it.
+func TestRemoveTheOnlyWholeOne(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, time.Minute)
+	c := shared(t, ctx, 2)
+	a, b := c.Nodes[0], c.Nodes[1]
+	writeFile(t, a, "docs/x", []byte("1"))
+	writeFile(t, a, "big/y", []byte("2"))
+	lockstep(t, ctx, a, 0, "wait", folderName, "--all")
+	only := func() []string {
+		t.Helper()
+		return decode[control.NodeRemoveResult](t, lockstep(t, ctx, b, 0, "node", "rm", "a", "--dry-run", "--json").Stdout).Only
+	}
+	if got := only(); len(got) != 0 {
+		t.Errorf("both have all: only on a: %v", got)
+	}
+	lockstep(t, ctx, b, 0, "folder", "set", folderName, "only=/docs")
+	lockstep(t, ctx, a, 0, "wait", folderName, "--all")
+	if got := only(); len(got) != 1 || got[0] != folderName {
+		t.Errorf("b keeps a part: only on a: %v", got)
+	}
+	refused(t, ctx, b, 1, []string{folderName, "--force"}, "node", "rm", "a")
+}

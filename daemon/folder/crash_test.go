@@ -340,7 +340,7 @@ func TestKilledWhileReverting(t *testing.T) {
 	b.setMode(ModeReceive)
 	b.write("f", "mine")
 	b.write("new", "mine too")
-	b.remove("gone")
+	c.ok(os.Rename(b.path("gone"), b.root+".gone")) // at once: no batch has only what was in it
 	b.blockedAt("f: changed", "gone: deleted", "new: made")
 	killed := errors.New("killed")
 	failpoint.Set("folder/reverting", func() error { return killed })

@@ -109,6 +109,7 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 	if err != nil {
 		return c, err
 	}
+	r.Outside = c.had && e.rowOutside(p, c.row)
 	e.leftOut(f, p, &c)
 	h := reconcile.Head{Revision: s.head.Revision, Hash: s.head.Hash.Prefix(), Entry: c.head.Entry}
 	if c.had {
@@ -119,9 +120,6 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 	c.forgotten = h.Forgotten
 	pending := e.pendingSeq(p)
 	c.Decision = reconcile.Decide(p, h, reconcile.Queue{Sequence: pending}, r, c.disk)
-	if c.had && pending == 0 && c.head.Entry.Kind == meta.Absent && e.rowOutside(p, c.row) {
-		c.Decision = reconcile.Decision{Action: reconcile.LetGo}
-	}
 	if e.o.Mode == ModeReceive && pending == 0 {
 		c.known(s.head.Base())
 	}

@@ -155,7 +155,7 @@ func (e *Engine) deleteOne(p *proposal, path id.Path, c choice) error {
 		e.dropRow(p.rows, path, c.row)
 		e.st.settle(path)
 	case reconcile.LetGo:
-		e.st.postpone(path, postponed{why: "follow"})
+		e.st.postpone(path, postponed{why: whyFollow})
 		e.lookAgain()
 	case reconcile.Materialize:
 		if c.had { // a file of another history: forget it, then bring the head

@@ -331,17 +331,18 @@ func TestTreeMadeAgain(t *testing.T) {
 	b.many(117)
 	b.captured()
 	within(t, "the brake to let go", func(ctx context.Context) error {
-		for {
-			_, err := b.engine.Wait(ctx)
-			var he *HeldError
-			if !errors.As(err, &he) {
-				return err
-			}
-			if he.Held.Deletes > 3 { // a few may have gone before it was much
-				return fmt.Errorf("%d are held", he.Held.Deletes)
-			}
-			time.Sleep(100 * time.Millisecond)
+		_, err := b.engine.Wait(ctx)
+		var he *HeldError
+		if !errors.As(err, &he) {
+			return err
 		}
+		if he.Held.Deletes > 3 { // a few may have gone before it was much
+			return fmt.Errorf("%d are held", he.Held.Deletes)
+		}
+		return b.engine.until(ctx, func() (bool, error) {
+			in, err := b.engine.Info()
+			return in.Held == nil, err
+		})
 	})
 	c.done()
 	a.has("t/0/f0", "text 0")

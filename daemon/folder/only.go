@@ -228,7 +228,7 @@ func (e *Engine) rescue(ctx context.Context, f vfs.FS, p id.Path, r local.Row) (
 		return false, nil
 	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case diskFull(err), errors.Is(err, errNoRoom), errors.Is(err, chunks.ErrBroken), errors.Is(err, chunks.ErrClosed):
+	case noPlace(err):
 		return false, err
 	}
 	e.log.Warn("pack a file that is not kept on this node any more", "path", p, "error", err)
@@ -295,7 +295,7 @@ func (e *Engine) leaveOne(ctx context.Context, f vfs.FS, p id.Path, row local.Ro
 		return err
 	}
 	if had && now != row {
-		e.st.postpone(p, postponed{why: "follow"})
+		e.st.postpone(p, postponed{why: whyFollow})
 		e.lookAgain()
 		return nil
 	}

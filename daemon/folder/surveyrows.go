@@ -75,19 +75,5 @@ func (s *Survey) Undo() error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	var files []uint64
-	b := s.o.Local.NewBatch()
-	err := s.o.Local.Below(s.o.ID, "", func(_ id.Path, r local.Row) error {
-		if r.File != 0 {
-			files = append(files, r.File)
-			b.DropFile(r.File)
-		}
-		return nil
-	})
-	if len(files) == 0 {
-		b.Discard()
-	} else {
-		err = errors.Join(err, b.Commit(false), s.o.Chunks.DropFiles(files))
-	}
-	return errors.Join(err, Forget(s.o.Local, s.o.ID))
+	return Forget(s.o.Local, s.o.Chunks, s.o.ID)
 }

@@ -352,6 +352,22 @@ func (e *Engine) Lacking() (blocked, keeping int) {
 	return blocked, keeping
 }
 
+// Part reports whether the disk may lack something of the revision that counts as on it,
+// and Lacking does not count that: it keeps a part, or not what others made of a path.
+func (e *Engine) Part() bool {
+	if e.o.Only != nil {
+		return true
+	}
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	for _, d := range e.st.later {
+		if d.skipped {
+			return true
+		}
+	}
+	return len(e.st.kept) > 0
+}
+
 // Info returns what status shows. It does not wait for the engine's work.
 func (e *Engine) Info() (Info, error) {
 	e.recheckBlocked()
@@ -429,12 +445,4 @@ func sortBlocked(b []Blocked) {
 		}
 		return 0
 	})
-}
-
-// Forget drops the node's records of the folder, for `folder rm`: the user's files
-// and the marker's directory stay, what is under way is still sent.
-func Forget(l *local.DB, f id.Folder) error {
-	b := l.NewBatch()
-	b.DropFolder(f)
-	return b.Commit(true)
 }

@@ -140,6 +140,23 @@ func (d *DB) KeptFile(f id.Folder, kept id.Path) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
+// KeptFiles returns the numbers of the folder's displaced files, by their kept paths.
+func (d *DB) KeptFiles(f id.Folder) (out map[id.Path]uint64, err error) {
+	prefix := folderKey(keyKept, f)
+	it, err := d.kv.Iter(prefix, kv.PrefixEnd(prefix))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	out = make(map[id.Path]uint64)
+	for it.Next() {
+		if v := it.Value(); len(v) == 8 {
+			out[id.Path(it.Key()[len(prefix):])] = binary.BigEndian.Uint64(v)
+		}
+	}
+	return out, nil
+}
+
 // GivenBack returns what of a displaced file was queued as a change last, the zero
 // digest if nothing was.
 func (d *DB) GivenBack(f id.Folder, kept id.Path) (content id.Digest, err error) {

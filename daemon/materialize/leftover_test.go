@@ -112,3 +112,19 @@ func TestBigStageIsGoneOnWith(t *testing.T) {
 	}
 	w.clean()
 }
+
+// TestBigStageNeedsNoRoomTwice: what a stage that was cut short holds of a big file is
+// not asked for again, on a disk that has no room for the file and that.
+func TestBigStageNeedsNoRoomTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vfs.MemOptions{Capacity: bigFile * 3 / 2})
+	w.must(w.x.Recover(context.Background()))
+	big := w.file(strings.Repeat("b", bigFile), 0o640, 7)
+	h, err := w.user.Create(bigPath(big.Content), 0o600)
+	w.must(err)
+	_, err = h.WriteAt([]byte(strings.Repeat("b", bigFile*3/4)), 0)
+	w.must(err)
+	w.must(h.Close())
+	w.allDone(w.run([]Item{{Path: "big", Want: big}}))
+	w.clean()
+}

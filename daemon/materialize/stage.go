@@ -92,6 +92,7 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 	if err != nil {
 		return nil, err
 	}
+	need -= x.begun(fsys, s)
 	defer func() { err = errors.Join(err, fsys.Close()) }()
 	if err := x.room(fsys, need); err != nil {
 		return nil, err
@@ -177,6 +178,24 @@ func (s *Staged) need() (bytes uint64, any bool) {
 		}
 	}
 	return bytes, any
+}
+
+// begun is how many of those bytes are on the disk already, in the stages of big files
+// that were cut short: the room that they take they will not need again.
+func (x *Executor) begun(fsys vfs.FS, s *Staged) (bytes uint64) {
+	counted := make(map[id.Path]bool)
+	for i, r := range s.plan.roles {
+		want := s.plan.items[i].Want
+		p := bigPath(want.Content)
+		if r.stage != meta.File || want.Size < bigFile || counted[p] {
+			continue
+		}
+		counted[p] = true
+		if st, err := fsys.Lstat(p); err == nil && st.Kind == vfs.File {
+			bytes += uint64(min(st.Size, want.Size))
+		}
+	}
+	return bytes
 }
 
 // stageAll makes directories and symlinks, has the files filled, sets the

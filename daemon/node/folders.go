@@ -263,7 +263,7 @@ func (fs *folders) states() []peers.FolderState {
 		}
 		st := peers.FolderState{Folder: f, Revision: head.Revision, Hash: head.Hash, Applied: onDisk}
 		st.Blocked, st.Lacking = e.Lacking()
-		st.Halted, st.Paused = e.Halted(), e.Paused()
+		st.Halted, st.Paused, st.Part = e.Halted(), e.Paused(), e.Part()
 		out = append(out, st)
 	}
 	return out
@@ -304,7 +304,7 @@ func (fs *folders) dropRemoved() error {
 			continue
 		}
 		fs.n.log.Info("the folder was removed from the cluster; its files stay", "folder", rec.Name, "root", e.Root())
-		if err := fs.remove(f); err != nil {
+		if _, err := fs.remove(context.Background(), f, true); err != nil {
 			fs.n.log.Error("end a removed folder", "folder", rec.Name, "error", err)
 		}
 	}
@@ -376,21 +376,36 @@ func (fs *folders) create(ctx context.Context, name string) (id.Folder, error) {
 }
 
 // remove ends a folder on this node, if it is kept here: the user's files stay, the
-// marker goes, so that the directory can be added again.
-func (fs *folders) remove(f id.Folder) error {
+// marker goes, so that the directory can be added again. What history may need of the
+// files is packed before, unless the folder has ended everywhere; lost is how many could
+// not be read for that. With an error before that is done the folder goes on.
+func (fs *folders) remove(ctx context.Context, f id.Folder, ended bool) (lost int, err error) {
+	if e := fs.engine(f); e != nil && !ended { // it may take long: others need not wait
+		if _, err := e.Rescue(ctx); err != nil {
+			return 0, err
+		}
+	}
 	fs.change.Lock()
 	defer fs.change.Unlock()
 	e := fs.engine(f)
 	if e == nil {
-		return nil
+		return 0, nil
 	}
 	fs.close(f)
+	if !ended {
+		if lost, err = e.Rescue(ctx); err == nil { // what has changed meanwhile
+			err = e.RescueKept(ctx)
+		}
+		if err != nil {
+			return 0, errors.Join(err, fs.open(f, e.Root()))
+		}
+	}
 	fs.n.propose.Release(f) // what is under way is still sent
-	if err := folder.Forget(fs.n.local, f); err != nil {
-		return err
+	if err := folder.Forget(fs.n.local, fs.n.chunks, f); err != nil {
+		return lost, err
 	}
 	if err := os.Remove(folder.MarkerPath(e.Root())); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the folder's marker: %w", err)
+		return lost, fmt.Errorf("remove the folder's marker: %w", err)
 	}
-	return nil
+	return lost, nil
 }

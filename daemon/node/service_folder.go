@@ -136,7 +136,9 @@ func (s service) FolderRemove(ctx context.Context, r control.FolderRemoveRequest
 		}
 	}
 	if e != nil {
-		return res, s.n.folders.remove(rec.ID)
+		if res.NotPacked, err = s.n.folders.remove(ctx, rec.ID, r.Everywhere); err != nil {
+			return res, control.Errorf(control.CodeFailed, "remove folder: %w", err)
+		}
 	}
 	return res, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockstep-sync/lockstep/daemon/control"
+	"github.com/lockstep-sync/lockstep/daemon/peers"
 	"github.com/lockstep-sync/lockstep/daemon/transport"
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/meta"
@@ -112,16 +113,16 @@ func (s service) onlyThere(node id.Node) (out []string, err error) {
 	}
 	v := s.n.machine.View()
 	defer v.Close()
-	own := make(map[id.Folder]id.Revision)
+	own := make(map[id.Folder]peers.FolderState)
 	for _, st := range s.n.folders.states() {
-		own[st.Folder] = st.Applied
+		own[st.Folder] = st
 	}
 	for _, st := range h.Folders {
 		rec, ok, err := v.Folder(st.Folder)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || rec.Removed || st.Applied == 0 || own[st.Folder] >= st.Applied || s.n.otherHas(node, st.Folder, st.Applied) {
+		if !ok || rec.Removed || st.Applied == 0 || own[st.Folder].Whole(st.Applied) || s.n.otherHas(node, st.Folder, st.Applied) {
 			continue
 		}
 		out = append(out, rec.Name)
@@ -130,8 +131,8 @@ func (s service) onlyThere(node id.Node) (out []string, err error) {
 	return out, nil
 }
 
-// otherHas reports whether a member that is online, and not without, has a revision on
-// its disk.
+// otherHas reports whether a member that is online, and not without, has all of a
+// revision on its disk.
 func (n *Node) otherHas(without id.Node, f id.Folder, r id.Revision) bool {
 	for _, m := range n.members.Nodes() {
 		h, ok := n.peers.Last(m)
@@ -139,7 +140,7 @@ func (n *Node) otherHas(without id.Node, f id.Folder, r id.Revision) bool {
 			continue
 		}
 		for _, st := range h.Folders {
-			if st.Folder == f && st.Applied >= r {
+			if st.Folder == f && st.Whole(r) {
 				return true
 			}
 		}

@@ -62,7 +62,13 @@ type FolderState struct {
 	// Paused: somebody has paused the folder there, so Applied stays as it is until
 	// somebody lets it go on. Older versions do not send it; they count one Lacking.
 	Paused bool `json:"paused,omitempty"`
+	// Part: its disk may lack something of Applied that is not counted in Blocked: it
+	// keeps a part of the folder, only sends, or holds changes of its own.
+	Part bool `json:"part,omitempty"`
 }
+
+// Whole reports whether all of a revision is on its disk.
+func (s FolderState) Whole(r id.Revision) bool { return s.Applied >= r && s.Blocked == 0 && !s.Part }
 
 // Kick makes this node's next heartbeats go out now, because its state changed
 // in a way that others wait for.

@@ -54,6 +54,9 @@ type Recorded struct {
 	Base  meta.Base
 	Entry meta.Entry
 	Stat  vfs.Stat
+	// Outside: this node does not keep what is recorded. Of the head it has then nothing,
+	// or something else that it does keep.
+	Outside bool
 }
 
 // Disk is what is at the path now.
@@ -87,7 +90,8 @@ const (
 	Adopt
 	// Wait: nothing can be decided until what Decision.Why names has happened.
 	Wait
-	// LetGo: the head forgot the path: drop the record, and leave what is there.
+	// LetGo: the head forgot the path, or this node does not keep it: drop the record, and
+	// leave what is there.
 	LetGo
 )
 
@@ -133,10 +137,11 @@ type Decision struct {
 //
 //  1. what is ignored and not tracked, neither recorded nor at the head nor under way,
 //     is left alone;
-//  2. what cannot be read is left alone;
-//  3. a disk that is as recorded ("clean") never makes a change: it waits for own
+//  2. a record of what this node does not keep is let go, whatever is there;
+//  3. what cannot be read is left alone;
+//  4. a disk that is as recorded ("clean") never makes a change: it waits for own
 //     changes under way and for a log that is behind, else follows the head;
-//  4. a disk that differs from the record ("dirty") is never overwritten: it is
+//  5. a disk that differs from the record ("dirty") is never overwritten: it is
 //     adopted where it equals the head or the record, else proposed on the base
 //     that the record names, or on the own change under way.
 func Decide(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
@@ -149,6 +154,9 @@ func Decide(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
 		case d.Outside, d.Stat.Kind == vfs.Dir && h.Entry.Kind != meta.Dir:
 			return Decision{Action: Wait, Why: ForIgnored}
 		}
+	}
+	if r.Outside && q.Sequence == 0 && h.Entry.Kind == meta.Absent {
+		return Decision{Action: LetGo}
 	}
 	if d.Blocked || d.Stat.Kind == vfs.Other {
 		return Decision{Action: Wait, Why: ForAccess}

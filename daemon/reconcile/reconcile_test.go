@@ -47,15 +47,17 @@ func worlds() (out []world) {
 					for dn, de := range entries {
 						for _, ino := range []uint64{1, 2} { // 1: the recorded inode
 							for _, hashed := range []bool{false, true} {
-								for _, left := range []string{"", "blocked", "ignored", "outside", "forgotten"} {
+								for _, left := range []string{"", "blocked", "ignored", "forgotten", "disk outside", "record outside", "both outside"} {
+									disk, record := left == "disk outside" || left == "both outside", left == "record outside" || left == "both outside"
 									w := world{
 										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v %s", hn, seq, rn, lin, dn, ino, hashed, left),
 										h:    Head{Revision: 7, Hash: [8]byte{7}, Entry: he, Forgotten: left == "forgotten"},
 										q:    Queue{Sequence: seq},
 										r:    Recorded{Lineage: lin, Entry: re, Stat: statOf(re, 1)},
-										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored" || left == "outside", Outside: left == "outside"},
+										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored" || disk, Outside: disk},
 									}
 									if lin != Unrecorded {
+										w.r.Outside = record
 										w.r.Base = meta.Base{Revision: 5, Hash: [8]byte{5}}
 									}
 									if hashed {
@@ -111,6 +113,12 @@ func violated(w world, got Decision) string {
 	}
 	if w.h.Forgotten && w.h.Entry.Kind == meta.Absent && got.Action == Materialize && !absent {
 		return "what the head forgot is not removed"
+	}
+	if w.r.Outside && w.h.Entry.Kind == meta.Absent && w.q.Sequence == 0 {
+		if got != (Decision{Action: LetGo}) {
+			return "what is not kept is let go"
+		}
+		return ""
 	}
 	switch {
 	case got.Action == LetGo && !(w.h.Forgotten && w.h.Entry.Kind == meta.Absent && isClean && w.q.Sequence == 0 && w.r.Lineage == Held):
