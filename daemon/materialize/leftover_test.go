@@ -112,3 +112,45 @@ func TestBigStageIsGoneOnWith(t *testing.T) {
 	}
 	w.clean()
 }
+
+// A big file's stage of a version that was replaced before it had come goes once nothing
+// is missing, and for want of space, but not while it is in use.
+func TestBigStageOfAReplacedVersionGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vfs.MemOptions{})
+	w.must(w.x.Recover(context.Background()))
+	old, now := w.file(strings.Repeat("o", bigFile), 0o640, 7), w.file(strings.Repeat("n", bigFile), 0o640, 8)
+	w.missing[old.Content] = true
+	if res := w.run([]Item{{Path: "big", Want: old}}); res["big"].State != Missing {
+		t.Fatalf("the old version: %v", res["big"].State)
+	}
+	staged, err := w.x.Stage(context.Background(), []Item{{Path: "big", Want: now}})
+	w.must(err)
+	w.must(w.x.DropLeftovers())
+	if _, err := w.fs.Open(bigPath(old.Content)); err == nil {
+		t.Error("the stage of the old version is still there")
+	}
+	res, err := w.x.Commit(context.Background(), staged, nil, nil)
+	w.must(err)
+	for _, r := range res {
+		if r.State != Done {
+			t.Errorf("%q: %v, %v", r.Item.Path, r.State, r.Err)
+		}
+	}
+	w.must(w.x.DropLeftovers())
+	w.clean()
+}
+
+func TestBigStageOfAReplacedVersionMakesRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vfs.MemOptions{Capacity: 3 * bigFile / 2})
+	w.must(w.x.Recover(context.Background()))
+	old, now := w.file(strings.Repeat("o", bigFile), 0o640, 7), w.file(strings.Repeat("n", bigFile), 0o640, 8)
+	h, err := w.fs.Create(bigPath(old.Content), 0o600)
+	w.must(err)
+	_, err = h.WriteAt([]byte(strings.Repeat("o", bigFile)), 0)
+	w.must(err)
+	w.must(h.Close())
+	w.allDone(w.run([]Item{{Path: "big", Want: now}}))
+	w.clean()
+}

@@ -93,7 +93,7 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, fsys.Close()) }()
-	if err := x.room(fsys, need); err != nil {
+	if err := x.room(fsys, need, items); err != nil {
 		return nil, err
 	}
 	x.lookForLeftovers(ctx, fsys)
@@ -110,8 +110,8 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 }
 
 // room reports *NoSpaceError where need bytes do not fit, even without what earlier
-// runs have left.
-func (x *Executor) room(fsys vfs.FS, need uint64) error {
+// runs have left and other versions than those of the items.
+func (x *Executor) room(fsys vfs.FS, need uint64, items []Item) error {
 	for last := false; ; last = true {
 		free, err := fsys.FreeBytes()
 		if err != nil {
@@ -123,7 +123,7 @@ func (x *Executor) room(fsys vfs.FS, need uint64) error {
 		if need == 0 || free >= need+keep {
 			return nil
 		}
-		if last || x.DropLeftovers() != nil {
+		if last || x.dropLeftovers(items) != nil {
 			return &NoSpaceError{Need: need, Free: free, Keep: keep}
 		}
 	}
@@ -249,7 +249,7 @@ func (x *Executor) place(s *Staged) {
 			continue
 		}
 		if b := bigPath(it.Want.Content); !x.inUse[b] {
-			x.inUse[b] = true
+			x.inUse[b], x.clean = true, false
 			st.path = b
 		}
 	}
