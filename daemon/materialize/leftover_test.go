@@ -154,3 +154,18 @@ func TestBigStageOfAReplacedVersionMakesRoom(t *testing.T) {
 	w.allDone(w.run([]Item{{Path: "big", Want: now}}))
 	w.clean()
 }
+
+// A big file whose stage was cut short needs only the room for the rest of it.
+func TestRestOfABigStageFits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vfs.MemOptions{Capacity: bigFile + bigFile/4})
+	w.must(w.x.Recover(context.Background()))
+	big := w.file(strings.Repeat("b", bigFile), 0o640, 7)
+	h, err := w.fs.Create(bigPath(big.Content), 0o600)
+	w.must(err)
+	_, err = h.WriteAt([]byte(strings.Repeat("b", bigFile/2)), 0)
+	w.must(err)
+	w.must(h.Close())
+	w.allDone(w.run([]Item{{Path: "big", Want: big}}))
+	w.clean()
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 	"syscall"
 	"time"
@@ -84,8 +85,7 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 		return nil, err
 	}
 	s := &Staged{plan: p, at: make([]stage, len(items))}
-	need, any := s.need()
-	if !any {
+	if !s.any() {
 		return s, nil
 	}
 	fsys, err := x.open()
@@ -93,7 +93,7 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, fsys.Close()) }()
-	if err := x.room(fsys, need, items); err != nil {
+	if err := x.room(fsys, s.need(fsys), items); err != nil {
 		return nil, err
 	}
 	x.lookForLeftovers(ctx, fsys)
@@ -168,15 +168,29 @@ func (x *Executor) open() (vfs.FS, error) {
 	return fsys, nil
 }
 
-// need adds up the bytes to be staged, and reports whether anything is.
-func (s *Staged) need() (bytes uint64, any bool) {
+// any reports whether anything is to be staged.
+func (s *Staged) any() bool {
+	return slices.ContainsFunc(s.plan.roles, func(r role) bool { return r.stage != meta.Absent })
+}
+
+// need adds up the bytes to be staged, but those that a big file's stage has already.
+func (s *Staged) need(fsys vfs.FS) (bytes uint64) {
+	counted := make(map[id.Path]bool)
 	for i, r := range s.plan.roles {
-		any = any || r.stage != meta.Absent
-		if r.stage == meta.File {
-			bytes += uint64(max(0, s.plan.items[i].Want.Size))
+		if r.stage != meta.File {
+			continue
 		}
+		want := s.plan.items[i].Want
+		size := uint64(max(0, want.Size))
+		if p := bigPath(want.Content); want.Size >= bigFile && !counted[p] {
+			counted[p] = true
+			if st, err := fsys.Lstat(p); err == nil && st.Kind == vfs.File {
+				size -= min(size, st.Allocated)
+			}
+		}
+		bytes += size
 	}
-	return bytes, any
+	return bytes
 }
 
 // stageAll makes directories and symlinks, has the files filled, sets the
