@@ -79,7 +79,7 @@ func (s service) asked(what string, err error, later string) error {
 	case !errors.Is(err, errNoQuorum) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, folder.ErrPaused):
 		return err
 	case s.n.removed():
-		return control.Errorf(control.CodeFailed, "%s: this node was removed from the cluster", what).WithHint("nothing that is asked of it is done; %s", notMember)
+		return control.Errorf(control.CodeFailed, "%s: this node was removed from the cluster", what).WithHint("%s", staysHere)
 	case errors.Is(err, errNoQuorum):
 		hint = "nothing was done: run it again when `lockstep status` shows a quorum"
 	case errors.Is(err, folder.ErrPaused):

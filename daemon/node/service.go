@@ -104,7 +104,10 @@ func (s service) cluster() control.ClusterStatus {
 }
 
 // notMember is said on a node that was removed.
-const notMember = "this node is not a member of the cluster any more; its files stay as they are, and changes made here stay here"
+const (
+	notMember = "this node is not a member of the cluster any more; " + staysHere
+	staysHere = "its files stay as they are, and changes made here stay here"
+)
 
 func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool) (control.FolderStatus, error) {
 	rec, ok, err := v.Folder(f)

@@ -42,7 +42,7 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 		}
 	}
 	if c := s.cluster(); c.Removed && !c.HasQuorum {
-		return res, control.Errorf(control.CodeFailed, "wait: this node was removed from the cluster").WithHint("%s", c.Notice)
+		return res, control.Errorf(control.CodeFailed, "wait: this node was removed from the cluster").WithHint("%s", staysHere)
 	}
 	if _, err := s.freshen(ctx, r.Linearizable); err != nil {
 		return res, err
