@@ -15,7 +15,11 @@ const BehindTime = time.Hour
 // (whose own node says so). It is a pure function of the status.
 func Problems(st Status, now time.Time) (out []string) {
 	if !st.Cluster.HasQuorum {
-		out = append(out, "no quorum")
+		problem := "no quorum"
+		if st.Cluster.Removed {
+			problem = "it was removed from the cluster"
+		}
+		out = append(out, problem)
 	}
 	for _, f := range st.Folders {
 		switch f.State {

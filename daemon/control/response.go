@@ -41,6 +41,9 @@ type ClusterStatus struct {
 	Term      uint64          `json:"term"`
 	HasQuorum bool            `json:"has_quorum"`
 	Nodes     []ClusterMember `json:"nodes"`
+	// Removed: as far as this node knows it is no member any more, so nothing of it
+	// will be committed, whoever comes back.
+	Removed bool `json:"removed,omitempty"`
 	// Notice says what the user should know: "commits need NODE".
 	Notice string `json:"notice,omitempty"`
 }

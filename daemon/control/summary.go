@@ -111,6 +111,12 @@ func Lacking(c ClusterStatus, now time.Time) string {
 
 // offline is for a folder whose commits find no quorum.
 func (s summary) offline() string {
+	if s.c.Removed {
+		if n := s.f.LocalChanges - s.waiting(); n > 0 {
+			return changes(n) + " stay here: this node was removed from the cluster"
+		}
+		return "this node was removed from the cluster"
+	}
 	var need []string
 	for _, n := range s.c.Nodes {
 		if n.Role == "voter" && !n.Online {
@@ -250,6 +256,8 @@ func Tolerance(c ClusterStatus) string {
 	}
 	spare := (voters-1)/2 - len(off)
 	switch {
+	case c.Removed:
+		return "this node was removed from it"
 	case voters == 0:
 		return ""
 	case !c.HasQuorum:

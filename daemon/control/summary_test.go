@@ -10,6 +10,14 @@ func TestSummarize(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	seen := now.Add(-2*time.Hour - 5*time.Minute)
 	alone := ClusterStatus{Nodes: []ClusterMember{{Name: "b", Role: "voter", LastSeen: &seen}}}
+	gone := alone
+	gone.Removed = true
+	if got := Summarize(FolderStatus{Name: "docs", State: StateOffline, LocalChanges: 12}, gone, now); got != "12 changes stay here: this node was removed from the cluster" {
+		t.Errorf("on a removed node: %q", got)
+	}
+	if got := Tolerance(gone); got != "this node was removed from it" {
+		t.Errorf("on a removed node: %q", got)
+	}
 	if got := Summarize(FolderStatus{Name: "docs", State: StateOffline, LocalChanges: 12}, alone, now); got != "12 changes here wait for b, last seen 2 h ago" {
 		t.Errorf("one is missing: %s", got)
 	}

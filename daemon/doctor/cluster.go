@@ -112,6 +112,9 @@ func checkVersion(f Facts) []control.Finding {
 }
 
 func checkQuorum(f Facts) []control.Finding {
+	if f.Node.Removed {
+		return []control.Finding{skipped("this node was removed from the cluster")}
+	}
 	n := f.Node
 	need := n.Voters/2 + 1
 	spare := n.VotersOnline - need

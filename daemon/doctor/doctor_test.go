@@ -104,6 +104,7 @@ func TestFindings(t *testing.T) {
 		{"address", "moved", func(f *Facts) { f.Node.Own = []string{"198.51.100.7"} }, note, "", "it has 198.51.100.7"},
 		{"address", "other port", func(f *Facts) { f.Node.Advertise = "192.0.2.1:80" }, note, "", "listens on port 7417"},
 		{"address", "none", func(f *Facts) { f.Node.Advertise = "" }, skipped, "", "no address"},
+		{"quorum", "removed", func(f *Facts) { f.Node.Removed, f.Node.Voters, f.Node.VotersOnline = true, 3, 1 }, skipped, "", "removed"},
 		{"reachability", "removed", func(f *Facts) { f.Node.Removed = true }, problem, "", "join again"},
 		{"reachability", "offline", func(f *Facts) {
 			f.Members[0] = Member{Name: "b", Address: "192.0.2.2:7417", Dial: broken}

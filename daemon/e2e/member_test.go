@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -199,4 +201,39 @@ func TestRemoveTheOnlyWholeOne(t *testing.T) {
 		t.Errorf("b keeps a part: only on a: %v", got)
 	}
 	refused(t, ctx, b, 1, []string{folderName, "--force"}, "node", "rm", "a")
+}
+
+// A machine that was off while the only one that it knew was replaced refuses the new
+// one, which it does not know. That one is the cluster, and does not take itself for
+// removed.
+func TestRefusedByWhoWasOff(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, 2*time.Minute)
+	c := shared(t, ctx, 2, func(o *harness.Options) { o.LogLevel = "debug" })
+	old, off := c.Nodes[0], c.Nodes[1]
+	must(t, off.Stop(ctx))
+	token := strings.TrimSpace(lockstep(t, ctx, old, 0, "invite").Stdout)
+	heir, err := c.New("heir")
+	must(t, err)
+	must(t, heir.Make(ctx, "join", token))
+	must(t, heir.Start(ctx))
+	members(t, ctx, heir, map[string]string{"a": "voter", "b": "learner", "heir": "learner"})
+	lockstep(t, ctx, heir, 0, "node", "rm", old.Name)
+	members(t, ctx, heir, map[string]string{"b": "learner", "heir": "voter"})
+	must(t, old.Kill())
+	must(t, off.Start(ctx))
+	must(t, harness.Until(ctx, "a heartbeat of the new node to be refused", func() error {
+		log, err := os.ReadFile(heir.LogPath())
+		for line := range strings.Lines(string(log)) {
+			if strings.Contains(line, "heartbeat failed") && strings.Contains(line, "refused by the other node") {
+				return nil
+			}
+		}
+		return errors.Join(err, errors.New("none was"))
+	}))
+	st, err := heir.Client().Status(ctx, control.StatusRequest{})
+	must(t, err)
+	if st.Cluster.Removed || st.Cluster.Notice != "" {
+		t.Errorf("removed %v, notice %q", st.Cluster.Removed, st.Cluster.Notice)
+	}
 }

@@ -38,6 +38,7 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 	if err := e.o.Room(); err != nil {
 		return err
 	}
+	defer e.haste.bringing()()
 	return e.stage(ctx, s, items)
 }
 

@@ -35,14 +35,27 @@ type haste struct {
 	after time.Duration // overtakeAfter
 	share time.Duration // prepareShare, a factor
 
-	begun  time.Time    // of the pass
-	first  bool         // it is part of a first sync
-	rest   []id.Path    // what the last pass was to bring and has not
-	staged atomic.Int64 // bytes of the stage under way, those found from before too
+	begun  time.Time     // of the pass
+	spent  time.Duration // of it, on bringing what came before
+	first  bool          // it is part of a first sync
+	rest   []id.Path     // what the last pass was to bring and has not
+	staged atomic.Int64  // bytes of the stage under way, those found from before too
 }
 
 // begin notes that a pass begins.
-func (h *haste) begin() { h.begun = time.Now() }
+func (h *haste) begin() { h.begun, h.spent = time.Now(), 0 }
+
+// bringing returns a function that notes that something was brought from now on.
+func (h *haste) bringing() func() {
+	from := time.Now()
+	return func() { h.spent += time.Since(from) }
+}
+
+// leastTime is how long a stage that begins now goes on at least: as long as what was
+// brought before it in this pass took, so that it gets half of the time.
+func (h *haste) leastTime(now time.Time) time.Duration {
+	return max(h.after, h.spent, h.share*(now.Sub(h.begun)-h.spent))
+}
 
 // put keeps what a pass that was overtaken has not brought.
 func (h *haste) put(rest []id.Path) { h.rest = rest }
@@ -77,7 +90,7 @@ func (e *Engine) overtakable(ctx context.Context, s *snap, items []materialize.I
 	sctx, cancel := context.WithCancelCause(ctx)
 	e.haste.staged.Store(0)
 	begun := time.Now()
-	least := max(e.haste.after, e.haste.share*begun.Sub(e.haste.begun))
+	least := e.haste.leastTime(begun)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

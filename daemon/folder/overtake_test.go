@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
@@ -88,6 +89,27 @@ func TestLinkedCommitDoesNotOvertake(t *testing.T) {
 		free, head, err := a.engine.unlinked(first+id.Revision(x.from), map[string]bool{x.linked: true})
 		if err != nil || free != x.free || !free && head != c.head().Revision {
 			t.Errorf("%s from %d: %v at %d, %v", x.linked, x.from, free, head, err)
+		}
+	}
+}
+
+// Small changes that took long themselves, over a slow link say, do not make the large
+// stage after them go on for ten times as long.
+func TestLeastTimeOfALargeStage(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, x := range []struct {
+		name              string
+		pass, spent, want time.Duration
+	}{
+		{"at once", 0, 0, overtakeAfter},
+		{"a long look at what there is", 2 * time.Second, 0, 20 * time.Second},
+		{"four seconds of small files", 4 * time.Second, 4 * time.Second, 4 * time.Second},
+		{"both", 5 * time.Second, 4 * time.Second, 10 * time.Second},
+	} {
+		h := haste{after: overtakeAfter, share: prepareShare, begun: now.Add(-x.pass), spent: x.spent}
+		if got := h.leastTime(now); got != x.want {
+			t.Errorf("%s: %v, want %v", x.name, got, x.want)
 		}
 	}
 }

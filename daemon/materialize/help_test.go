@@ -345,7 +345,7 @@ func (w *world) clean() {
 	}
 	w.must(w.x.DropLeftovers())
 	walk(w.t, w.user, reserved, func(p id.Path, _ vfs.Stat) {
-		if p != tmpDir && p != keptDir && !strings.HasPrefix(p.Base(), bigPrefix) {
+		if p != tmpDir && p != keptDir {
 			w.t.Errorf("left over: %q", p)
 		}
 	})

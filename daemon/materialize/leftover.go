@@ -138,9 +138,13 @@ func (x *Executor) takeLeftover(fsys vfs.FS, p id.Path, want meta.Entry) vfs.Han
 	return nil
 }
 
-// DropLeftovers removes what earlier runs had staged and this one has not used. It is
-// called once everything that they were for is on the disk, or for want of space.
-func (x *Executor) DropLeftovers() error {
+// DropLeftovers removes what was staged and is not used: by earlier runs, for versions
+// that others have replaced meanwhile, or by stages that were cut short. It is called once
+// everything that is wanted is on the disk.
+func (x *Executor) DropLeftovers() error { return x.dropLeftovers(nil) }
+
+// dropLeftovers removes it all but the big files of the items.
+func (x *Executor) dropLeftovers(items []Item) error {
 	x.mu.Lock()
 	clean := x.clean
 	x.mu.Unlock()
@@ -156,15 +160,41 @@ func (x *Executor) DropLeftovers() error {
 	if err != nil {
 		return fmt.Errorf("drop left stages: %w", err)
 	}
+	keep := make(map[id.Path]bool)
+	for _, it := range items {
+		keep[bigPath(it.Want.Content)] = true
+	}
+	all := true
 	for _, n := range names {
-		if strings.HasPrefix(n, leftPrefix) {
-			if err := removeAll(fsys, tmpDir.Join(n)); err != nil {
-				return fmt.Errorf("drop left stages: %w", err)
-			}
+		p := tmpDir.Join(n)
+		switch {
+		case strings.HasPrefix(n, leftPrefix):
+			err = removeAll(fsys, p)
+		case strings.HasPrefix(n, bigPrefix) && keep[p]:
+			all = false
+		case strings.HasPrefix(n, bigPrefix):
+			var dropped bool
+			dropped, err = x.dropBig(fsys, p)
+			all = all && dropped
+		}
+		if err != nil {
+			return fmt.Errorf("drop left stages: %w", err)
 		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.found, x.clean = map[id.Digest]leftover{}, true
+	x.found, x.clean = map[id.Digest]leftover{}, all
 	return nil
+}
+
+// dropBig removes a big file's stage, unless it is in use: whoever wants it says so under
+// the same lock before it is opened.
+func (x *Executor) dropBig(fsys vfs.FS, p id.Path) (bool, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.inUse[p] {
+		return false, nil
+	}
+	delete(x.partial, p)
+	return true, fsys.Unlink(p)
 }

@@ -113,16 +113,57 @@ func TestBigStageIsGoneOnWith(t *testing.T) {
 	w.clean()
 }
 
-// TestBigStageNeedsNoRoomTwice: what a stage that was cut short holds of a big file is
-// not asked for again, on a disk that has no room for the file and that.
-func TestBigStageNeedsNoRoomTwice(t *testing.T) {
+// A big file's stage of a version that was replaced before it had come goes once nothing
+// is missing, and for want of space, but not while it is in use.
+func TestBigStageOfAReplacedVersionGoes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, vfs.MemOptions{Capacity: bigFile * 3 / 2})
+	w := newWorld(t, vfs.MemOptions{})
+	w.must(w.x.Recover(context.Background()))
+	old, now := w.file(strings.Repeat("o", bigFile), 0o640, 7), w.file(strings.Repeat("n", bigFile), 0o640, 8)
+	w.missing[old.Content] = true
+	if res := w.run([]Item{{Path: "big", Want: old}}); res["big"].State != Missing {
+		t.Fatalf("the old version: %v", res["big"].State)
+	}
+	staged, err := w.x.Stage(context.Background(), []Item{{Path: "big", Want: now}})
+	w.must(err)
+	w.must(w.x.DropLeftovers())
+	if _, err := w.fs.Open(bigPath(old.Content)); err == nil {
+		t.Error("the stage of the old version is still there")
+	}
+	res, err := w.x.Commit(context.Background(), staged, nil, nil)
+	w.must(err)
+	for _, r := range res {
+		if r.State != Done {
+			t.Errorf("%q: %v, %v", r.Item.Path, r.State, r.Err)
+		}
+	}
+	w.must(w.x.DropLeftovers())
+	w.clean()
+}
+
+func TestBigStageOfAReplacedVersionMakesRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vfs.MemOptions{Capacity: 3 * bigFile / 2})
+	w.must(w.x.Recover(context.Background()))
+	old, now := w.file(strings.Repeat("o", bigFile), 0o640, 7), w.file(strings.Repeat("n", bigFile), 0o640, 8)
+	h, err := w.fs.Create(bigPath(old.Content), 0o600)
+	w.must(err)
+	_, err = h.WriteAt([]byte(strings.Repeat("o", bigFile)), 0)
+	w.must(err)
+	w.must(h.Close())
+	w.allDone(w.run([]Item{{Path: "big", Want: now}}))
+	w.clean()
+}
+
+// A big file whose stage was cut short needs only the room for the rest of it.
+func TestRestOfABigStageFits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, vfs.MemOptions{Capacity: bigFile + bigFile/4})
 	w.must(w.x.Recover(context.Background()))
 	big := w.file(strings.Repeat("b", bigFile), 0o640, 7)
-	h, err := w.user.Create(bigPath(big.Content), 0o600)
+	h, err := w.fs.Create(bigPath(big.Content), 0o600)
 	w.must(err)
-	_, err = h.WriteAt([]byte(strings.Repeat("b", bigFile*3/4)), 0)
+	_, err = h.WriteAt([]byte(strings.Repeat("b", bigFile/2)), 0)
 	w.must(err)
 	w.must(h.Close())
 	w.allDone(w.run([]Item{{Path: "big", Want: big}}))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 	"syscall"
 	"time"
@@ -84,17 +85,15 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 		return nil, err
 	}
 	s := &Staged{plan: p, at: make([]stage, len(items))}
-	need, any := s.need()
-	if !any {
+	if !s.any() {
 		return s, nil
 	}
 	fsys, err := x.open()
 	if err != nil {
 		return nil, err
 	}
-	need -= x.begun(fsys, s)
 	defer func() { err = errors.Join(err, fsys.Close()) }()
-	if err := x.room(fsys, need); err != nil {
+	if err := x.room(fsys, s.need(fsys), items); err != nil {
 		return nil, err
 	}
 	x.lookForLeftovers(ctx, fsys)
@@ -111,8 +110,8 @@ func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err erro
 }
 
 // room reports *NoSpaceError where need bytes do not fit, even without what earlier
-// runs have left.
-func (x *Executor) room(fsys vfs.FS, need uint64) error {
+// runs have left and other versions than those of the items.
+func (x *Executor) room(fsys vfs.FS, need uint64, items []Item) error {
 	for last := false; ; last = true {
 		free, err := fsys.FreeBytes()
 		if err != nil {
@@ -124,7 +123,7 @@ func (x *Executor) room(fsys vfs.FS, need uint64) error {
 		if need == 0 || free >= need+keep {
 			return nil
 		}
-		if last || x.DropLeftovers() != nil {
+		if last || x.dropLeftovers(items) != nil {
 			return &NoSpaceError{Need: need, Free: free, Keep: keep}
 		}
 	}
@@ -169,31 +168,27 @@ func (x *Executor) open() (vfs.FS, error) {
 	return fsys, nil
 }
 
-// need adds up the bytes to be staged, and reports whether anything is.
-func (s *Staged) need() (bytes uint64, any bool) {
-	for i, r := range s.plan.roles {
-		any = any || r.stage != meta.Absent
-		if r.stage == meta.File {
-			bytes += uint64(max(0, s.plan.items[i].Want.Size))
-		}
-	}
-	return bytes, any
+// any reports whether anything is to be staged.
+func (s *Staged) any() bool {
+	return slices.ContainsFunc(s.plan.roles, func(r role) bool { return r.stage != meta.Absent })
 }
 
-// begun is how many of those bytes are on the disk already, in the stages of big files
-// that were cut short: the room that they take they will not need again.
-func (x *Executor) begun(fsys vfs.FS, s *Staged) (bytes uint64) {
+// need adds up the bytes to be staged, but those that a big file's stage has already.
+func (s *Staged) need(fsys vfs.FS) (bytes uint64) {
 	counted := make(map[id.Path]bool)
 	for i, r := range s.plan.roles {
-		want := s.plan.items[i].Want
-		p := bigPath(want.Content)
-		if r.stage != meta.File || want.Size < bigFile || counted[p] {
+		if r.stage != meta.File {
 			continue
 		}
-		counted[p] = true
-		if st, err := fsys.Lstat(p); err == nil && st.Kind == vfs.File {
-			bytes += uint64(min(st.Size, want.Size))
+		want := s.plan.items[i].Want
+		size := uint64(max(0, want.Size))
+		if p := bigPath(want.Content); want.Size >= bigFile && !counted[p] {
+			counted[p] = true
+			if st, err := fsys.Lstat(p); err == nil && st.Kind == vfs.File {
+				size -= min(size, st.Allocated)
+			}
 		}
+		bytes += size
 	}
 	return bytes
 }
@@ -268,7 +263,7 @@ func (x *Executor) place(s *Staged) {
 			continue
 		}
 		if b := bigPath(it.Want.Content); !x.inUse[b] {
-			x.inUse[b] = true
+			x.inUse[b], x.clean = true, false
 			st.path = b
 		}
 	}

@@ -138,7 +138,7 @@ func (n *Node) run(ctx context.Context, o RunOptions) (err error) {
 	}
 	n.raft, err = raftnode.Open(raftnode.Options{
 		Dir: h.raft(), Self: n.self, Machine: n.machine, Store: n.metaStore, Stream: n.trans.Raft(),
-		Bootstrap: cfg.First, Committed: committed, Online: n.peers.Online, Applied: n.appliedAt, Log: o.Log,
+		Bootstrap: cfg.First, Committed: committed, Online: n.peers.Online, Answers: n.peers.Answers, Applied: n.appliedAt, Log: o.Log,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

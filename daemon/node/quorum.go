@@ -76,12 +76,14 @@ func (n *Node) needs() string {
 func (s service) asked(what string, err error, later string) error {
 	hint := later + "; see `lockstep node ls`"
 	switch {
+	case !errors.Is(err, errNoQuorum) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, folder.ErrPaused):
+		return err
+	case s.n.removed():
+		return control.Errorf(control.CodeFailed, "%s: this node was removed from the cluster", what).WithHint("%s", staysHere)
 	case errors.Is(err, errNoQuorum):
 		hint = "nothing was done: run it again when `lockstep status` shows a quorum"
 	case errors.Is(err, folder.ErrPaused):
 		return control.Errorf(control.CodeFailed, "%s: %w", what, err).WithHint("`lockstep folder resume NAME` lets it go on")
-	case !errors.Is(err, context.DeadlineExceeded):
-		return err
 	}
 	why := s.n.needs()
 	if why == "" {

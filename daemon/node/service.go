@@ -96,12 +96,18 @@ func (s service) cluster() control.ClusterStatus {
 	slices.SortFunc(c.Nodes, func(a, b control.ClusterMember) int { return strings.Compare(a.Name, b.Name) })
 	switch need := s.n.needs(); {
 	case s.n.removed():
-		c.Notice = "this node is not a member of the cluster any more; its files stay as they are, and changes made here stay here"
+		c.Removed, c.Notice = true, notMember
 	case need != "":
 		c.Notice = need + "; changes made here are queued"
 	}
 	return c
 }
+
+// notMember is said on a node that was removed.
+const (
+	notMember = "this node is not a member of the cluster any more; " + staysHere
+	staysHere = "its files stay as they are, and changes made here stay here"
+)
 
 func (s service) folder(v *meta.View, f id.Folder, e *folder.Engine, quorum bool) (control.FolderStatus, error) {
 	rec, ok, err := v.Folder(f)

@@ -295,8 +295,12 @@ func (s service) heir(what, to string) (heir id.Node, err error) {
 }
 
 // shutOut reports whether every node that answers refuses this one, though it was a
-// member: then it was removed, and whoever could tell it so does not speak to it.
+// member: then it was removed, and whoever could tell it so does not speak to it. Not so
+// where it knows a leader: then those who refuse it were off when it came.
 func (n *Node) shutOut() bool {
+	if !n.raft.Leader().IsZero() {
+		return false
+	}
 	refused := false
 	for _, m := range n.members.Nodes() {
 		if n.peers.Online(m) {

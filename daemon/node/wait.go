@@ -41,6 +41,9 @@ func (s service) Wait(ctx context.Context, r control.WaitRequest) (control.WaitR
 			return res, s.waitError(f, e, err)
 		}
 	}
+	if c := s.cluster(); c.Removed && !c.HasQuorum {
+		return res, control.Errorf(control.CodeFailed, "wait: this node was removed from the cluster").WithHint("%s", staysHere)
+	}
 	if _, err := s.freshen(ctx, r.Linearizable); err != nil {
 		return res, err
 	}

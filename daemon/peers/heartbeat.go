@@ -200,6 +200,14 @@ func (p *Peers) exchange(ctx context.Context, l *link) {
 	p.backend.Heartbeat(l.node, answer)
 }
 
+// Answers sends node a heartbeat now and reports whether it answers before ctx ends.
+// Online still holds for some seconds of a node that was killed. It may be called at
+// any time, by several.
+func (p *Peers) Answers(ctx context.Context, node id.Node) bool {
+	_, err := p.sendState(ctx, node, false)
+	return err == nil
+}
+
 func (p *Peers) sendState(ctx context.Context, node id.Node, leaving bool) (Heartbeat, error) {
 	h := p.backend.State()
 	h.Node, h.Leaving, h.Sent = p.transport.Self(), leaving, time.Now()

@@ -155,7 +155,7 @@ func (n *inode) stat() Stat {
 	s := Stat{Kind: n.kind, Mode: n.attr.mode, MTime: n.attr.mtime, CTime: n.attr.ctime, Ino: n.ino, Dev: memDev}
 	switch n.kind {
 	case File:
-		s.Size = int64(len(n.data))
+		s.Size, s.Allocated = int64(len(n.data)), uint64(len(n.data))
 	case Symlink:
 		s.Size = int64(len(n.target))
 	}

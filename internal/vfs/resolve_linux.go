@@ -101,6 +101,8 @@ func statAt(dir int, name string, dev uint64) (Stat, error) {
 		Dev:   unix.Mkdev(x.Dev_major, x.Dev_minor),
 		Nlink: x.Nlink,
 		UID:   x.Uid,
+
+		Allocated: x.Blocks * 512,
 	}
 	if s.Kind == Dir && s.Dev != dev {
 		return Stat{}, unix.EXDEV
@@ -123,6 +125,8 @@ func fstat(fd int) (Stat, error) {
 		Dev:   uint64(st.Dev),
 		Nlink: uint32(st.Nlink),
 		UID:   st.Uid,
+
+		Allocated: uint64(max(0, st.Blocks)) * 512,
 	}, nil
 }
 

@@ -22,7 +22,7 @@ func statOf(fi fs.FileInfo) Stat {
 	s := basicStat(fi)
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		s.CTime, s.Ino, s.Dev = ctimeOf(st), uint64(st.Ino), uint64(st.Dev)
-		s.Nlink, s.UID = uint32(st.Nlink), st.Uid
+		s.Nlink, s.UID, s.Allocated = uint32(st.Nlink), st.Uid, uint64(max(0, st.Blocks))*512
 	}
 	return s
 }

@@ -50,6 +50,9 @@ type Stat struct {
 	Dev   uint64 // device number
 	Nlink uint32
 	UID   uint32
+	// Allocated is what a file takes of the disk in bytes, less than Size where it has
+	// holes; 0 where the system does not tell.
+	Allocated uint64
 }
 
 // Same reports whether s and t are the same version of the same inode as far as

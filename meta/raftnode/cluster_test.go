@@ -90,9 +90,11 @@ type cluster struct {
 	real  bool
 	hosts []*host
 
-	mu  sync.Mutex
-	up  map[id.Node]bool
-	cut map[[2]id.Node]bool
+	mu sync.Mutex
+	up map[id.Node]bool
+	// late are those that are down and have not been missed yet.
+	late map[id.Node]bool
+	cut  map[[2]id.Node]bool
 }
 
 func bubble(t *testing.T, n int, tim Timings, f func(t *testing.T, c *cluster)) {
@@ -128,7 +130,20 @@ func testLog() *slog.Logger {
 func (c *cluster) online(n id.Node) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.up[n] || c.late[n]
+}
+
+func (c *cluster) answers(_ context.Context, n id.Node) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.up[n]
+}
+
+// unmissed has a host that goes down count as online until it is called with false.
+func (c *cluster) unmissed(n id.Node, late bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.late = map[id.Node]bool{n: late}
 }
 
 func (c *cluster) setUp(n id.Node, up bool) {
@@ -146,7 +161,7 @@ func (c *cluster) open(h *host) error {
 	_, trans := raft.NewInmemTransport(serverAddress(h.id))
 	o := Options{
 		Dir: "home/raft", Self: h.id, Store: st, Transport: trans, Bootstrap: h == c.hosts[0], Committed: h.committed,
-		Online: c.online, Timings: c.tim, Log: testLog(),
+		Online: c.online, Answers: c.answers, Timings: c.tim, Log: testLog(),
 		fs: h.fs, logs: func() (logBackend, error) { return h.log, nil },
 	}
 	if h.wrapped != nil {

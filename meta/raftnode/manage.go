@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,6 +18,8 @@ const (
 	// caughtUp is how many entries a node may lack to be given a vote: commits wait
 	// for a voter.
 	caughtUp = 1000
+	// answerTime bounds the question whether members that seem to be online are.
+	answerTime = 2 * time.Second
 )
 
 // manage keeps the raft membership in line with the metadata while this node leads.
@@ -76,6 +79,10 @@ func (n *Node) manageOnce(ctx context.Context, c *census) bool {
 		return false
 	}
 	next := plan(s)
+	if s.changesVotes(next) {
+		n.ask(ctx, c, &s)
+		next = plan(s)
+	}
 	if next.Kind == stepNone {
 		return false
 	}
@@ -118,6 +125,44 @@ func (n *Node) situation(c *census) (situation, error) {
 		s.Stable[node] = node == n.self || now.Sub(c.since[node]) >= n.t.Stable && n.caughtUp(node)
 	}
 	return s, nil
+}
+
+// ask drops from s those who do not answer, whatever was heard of them before: a step
+// that gives or takes a vote is committed by the voters that there are after it, so
+// one that counts on somebody who was killed a second ago would never be, and nothing
+// after it.
+func (n *Node) ask(ctx context.Context, c *census, s *situation) {
+	var others []id.Node
+	for node := range s.Online {
+		if node != n.self {
+			others = append(others, node)
+		}
+	}
+	answers := n.answering(ctx, others)
+	for _, node := range others {
+		if !answers[node] {
+			delete(s.Online, node)
+			delete(s.Stable, node)
+			delete(c.since, node)
+		}
+	}
+}
+
+// answering returns those of the nodes that answer now, all asked at once.
+func (n *Node) answering(ctx context.Context, nodes []id.Node) map[id.Node]bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	answers := make([]bool, len(nodes))
+	var wg sync.WaitGroup
+	for i, node := range nodes {
+		wg.Go(func() { answers[i] = n.o.Online(node) && (n.o.Answers == nil || n.o.Answers(ctx, node)) })
+	}
+	wg.Wait()
+	out := make(map[id.Node]bool)
+	for i, node := range nodes {
+		out[node] = answers[i]
+	}
+	return out
 }
 
 func (n *Node) caughtUp(node id.Node) bool {

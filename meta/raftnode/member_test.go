@@ -218,6 +218,40 @@ func TestRemovedNodeLeavesTheGroup(t *testing.T) {
 	})
 }
 
+// A node that was killed counts as online for some seconds more. No vote is given to
+// it then, nor taken from another so that commits need it.
+func TestKilledAndNotMissedYet(t *testing.T) {
+	t.Run("a voter is removed", func(t *testing.T) {
+		bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+			a := grown(t, c)
+			l := c.leader()
+			var others []*host
+			for _, h := range c.hosts {
+				if h != l {
+					others = append(others, h)
+				}
+			}
+			c.unmissed(others[0].id, true)
+			c.crash(others[0])
+			c.propose(a, memberBody(others[1].id, meta.RoleAuto, true))
+			c.propose(a, textBody("after", 1))
+			time.Sleep(10 * time.Second) // of the bubble's time: long enough for the step
+			c.propose(a, textBody("long after", 1))
+		})
+	})
+	t.Run("a vote is due", func(t *testing.T) {
+		bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+			c.startAll()
+			a := c.author(1)
+			c.admit(a, c.hosts[1], c.hosts[2])
+			c.unmissed(c.hosts[1].id, true)
+			c.crash(c.hosts[1])
+			time.Sleep(10 * time.Second)
+			c.propose(a, textBody("after", 1))
+		})
+	})
+}
+
 // TestCleanShutdown: nodes leave one after the other; those left can always commit,
 // at once, down to the last; then all come back and three vote again.
 func TestCleanShutdown(t *testing.T) {

@@ -90,6 +90,9 @@ type Options struct {
 	Bootstrap bool
 	// Online reports whether a member answers now. Required.
 	Online func(id.Node) bool
+	// Answers asks a member for a sign of life now, until ctx ends. Online may hold for
+	// some seconds of one that was killed. Optional: without it Online is believed.
+	Answers func(ctx context.Context, node id.Node) bool
 	// Committed is the highest log index that this node knew to be committed when it
 	// stopped, 0 if it does not know: what is in its log up to there is applied
 	// before raft runs.

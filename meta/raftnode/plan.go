@@ -159,6 +159,11 @@ func (s situation) weakest(voters []id.Node) id.Node {
 	return pick
 }
 
+// changesVotes reports whether a step gives or takes a vote.
+func (s situation) changesVotes(x step) bool {
+	return x.Kind == stepPromote || x.Kind == stepDemote || x.Kind == stepRemove && s.Servers[x.Node]
+}
+
 func (s situation) stable(n id.Node) bool { return n == s.Self || s.Stable[n] }
 
 func (s situation) online(n id.Node) bool { return s.stable(n) || s.Online[n] }

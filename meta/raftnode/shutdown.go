@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -50,13 +51,22 @@ func (n *Node) depart(ctx context.Context) error {
 		return nil
 	default:
 	}
-	var voters []id.Node
+	var voters, others []id.Node
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if s.Suffrage == raft.Voter {
 			voters = append(voters, nodeOf(string(s.ID)))
 		}
 	}
-	d := depart(n.self, voters, n.o.Online)
+	if !slices.Contains(voters, n.self) {
+		return nil
+	}
+	for _, node := range voters {
+		if node != n.self {
+			others = append(others, node)
+		}
+	}
+	answers := n.answering(ctx, others)
+	d := depart(n.self, voters, func(node id.Node) bool { return answers[node] })
 	switch {
 	case d.Heir.IsZero():
 		return nil
