@@ -224,8 +224,8 @@ func (e *Engine) proposeFileMove(s *snap, f vfs.FS, p *proposal, fd *found) erro
 	base := row.Base
 	if seq := e.pendingSeq(from); seq != 0 {
 		base = meta.Base{Own: seq}
-	} else if rec.Lineage != reconcile.Held {
-		return nil
+	} else if rec.Lineage != reconcile.Held || base.IsNone() {
+		return nil // without a base it would be a move of what the user never saw
 	}
 	ch := meta.Change{Op: meta.OpMove, Path: fd.path, From: from, Base: base}
 	p.changes.moves = append(p.changes.moves, ch)
