@@ -43,7 +43,7 @@ func (c *commit) move(ch Change) error {
 		return nil
 	}
 	if src.path != ch.From {
-		c.report(ChangeOutcome{Proposed: ch.From, Kind: src.via, Path: src.path, Base: Base{Revision: c.rev}, Conflict: src.conflict})
+		c.stays(ch)
 	}
 	return c.moveTo(ch, src, dst, head, over)
 }

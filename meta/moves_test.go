@@ -46,6 +46,22 @@ func TestNewAtAPathMovedAwayByOthers(t *testing.T) {
 	}
 }
 
+// What somebody makes at a path from which he has moved on what others had put elsewhere
+// is new there too, and does not go to where that was.
+func TestNewAtAPathMovedOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("b", Base{}, file("one")))
+	b := w.head()
+	w.from(nodeB, b, mv("b", "a", b))
+	w.from(nodeA, b, mv("b", "c", own(1)))
+	w.from(nodeA, b, mv("c", "b", own(2)))
+	w.from(nodeA, b, put("a", Base{}, file("two")))
+	w.from(nodeA, b, put("c", own(3), file("three")))
+	w.wantTree("a: two", "b: one", "c: three")
+	w.checkInvariants()
+}
+
 // A move is followed to where the entry went, not to where what came to its place later
 // went, nor to what is at its target now.
 func TestMovedAndItsPlaceTaken(t *testing.T) {
