@@ -210,8 +210,9 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 		switch {
 		case over.Entry.Kind == Dir && head.Entry.Kind == Dir:
 			into = true
-		case mine && over.Entry.Kind != Dir:
-			// The author's own file, that it moved another one over.
+		case mine && over.Entry.Kind != Dir && dst.path == ch.Path:
+			// The author's own file, that it moved another one over: not one that it has
+			// elsewhere, to where others have moved the directory that it named.
 		case over.Entry.SameContent(head.Entry):
 			// The same file is there already: only the old name goes.
 			known, err := c.knows(head, src.base, src.origin)

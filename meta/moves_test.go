@@ -104,6 +104,20 @@ func TestMovedOutOfAMovedDirectory(t *testing.T) {
 	w.checkInvariants()
 }
 
+// What is moved into a directory that others have renamed to another does not go
+// over a file of the mover's there.
+func TestMovedOntoOnesOwnElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(nodeA, put("a", Base{}, dir()), put("f", Base{}, file("one")))
+	b := w.head()
+	w.from(nodeC, b, put("c", Base{}, dir()), put("c/f", Base{}, file("two")))
+	w.from(nodeB, b, mv("a", "c", b))
+	w.from(nodeC, b, mv("f", "a/f", b))
+	w.wantTree("c: /", "c/f: two", "c/f (conflict c r4): one")
+	w.checkInvariants()
+}
+
 // A rollback brings back what was moved or deleted; a move from an older base is then of
 // that, and makes no second file of it.
 func TestMovedAndRolledBack(t *testing.T) {
