@@ -2,6 +2,7 @@ package meta
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -24,31 +25,44 @@ func (m *model) wentTo(p string) string {
 	if v.back == 0 {
 		return v.to
 	}
-	target := v.back - 1
-	for r := m.rev - 1; ; {
-		v := m.at(p, r)
-		switch {
-		case v.live().Kind == Absent:
-			return ""
-		case v.rev > target && v.from != "":
-			p, r = v.from, v.rev-1
-			continue
-		case v.rev > target && v.back != 0:
-			r = v.back - 1
-			continue
-		case v.rev > target:
-			r = v.rev - 1
+	made, rev := m.birth(p, m.rev-1)
+	names := []string{p}
+	for q := range m.paths {
+		if q != p {
+			names = append(names, q)
+		}
+	}
+	slices.Sort(names[1:])
+	for _, q := range names {
+		if m.at(q, v.back-1).live().Kind == Absent {
 			continue
 		}
-		break
+		if is, at := m.birth(q, v.back-1); is != made || at != rev {
+			continue
+		}
+		if v, _ := m.newest(q); q == p || m.rolled != "" && q != m.rolled || v.live().Kind == Absent {
+			return ""
+		}
+		return q
 	}
-	for m.at(p, target).to != "" {
-		p = m.at(p, target).to
+	return ""
+}
+
+// birth is where and when what was at p at revision r was made.
+func (m *model) birth(p string, r int) (string, int) {
+	for {
+		v := m.at(p, r)
+		switch before := m.at(p, v.rev-1); {
+		case v.from != "":
+			p, r = v.from, v.rev-1
+		case v.back != 0:
+			r = v.back - 1
+		case before.live().Kind == Absent:
+			return p, v.rev
+		default:
+			r = v.rev - 1
+		}
 	}
-	if v, _ := m.newest(p); m.at(p, target).live().Kind == Absent || m.rolled != "" && p != m.rolled || v.live().Kind == Absent {
-		return ""
-	}
-	return p
 }
 
 // rollback makes p ("" is all) what it was at target, and returns whether that is a revision.

@@ -43,7 +43,7 @@ func (c *commit) move(ch Change) error {
 		return nil
 	}
 	if src.path != ch.From {
-		c.report(ChangeOutcome{Proposed: ch.From, Kind: src.via, Path: src.path, Base: Base{Revision: c.rev}, Conflict: src.conflict})
+		c.stays(ch)
 	}
 	return c.moveTo(ch, src, dst, head, over)
 }
@@ -70,28 +70,15 @@ func (c *commit) gone(src target, head version, ok bool) (*version, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case found:
-		return &end, nil
-	case head.live():
+	case !found && head.live():
 		return nil, nil
+	case !found:
+		return &head, nil
 	}
-	return &head, nil
-}
-
-// ended is the first tombstone of p after r: what ended the entry that was there then,
-// whatever was made and moved there since.
-func (c *commit) ended(p id.Path, r id.Revision) (end version, found bool, err error) {
-	d, err := c.past()
-	if err != nil {
-		return end, false, err
+	if at, _, err := c.whereNow(end, src); err != nil || at == src.path {
+		return nil, err // it has come back, by a rollback perhaps
 	}
-	err = d.versions(c.folder, p, c.head.Revision, r+1, func(v version) (bool, error) {
-		if !v.live() && !v.hidden() {
-			end, found = v, true
-		}
-		return true, nil
-	})
-	return end, found, err
+	return &end, nil
 }
 
 // moveGone is for a move of an entry that somebody else moved or deleted first.
@@ -117,7 +104,7 @@ func (c *commit) moveGone(ch Change, src target, tomb version) error {
 		return nil
 	}
 	x := Conflict{Path: src.path, Kind: ConflictEditDelete, State: ConflictAutomatic, Base: was.Revision, Winner: c.rev, Loser: tomb.Revision}
-	if at, v, err := c.movedTo(tomb); err != nil {
+	if at, v, err := c.whereNow(tomb, src); err != nil {
 		return err
 	} else if at != "" {
 		if at == ch.Path {
@@ -140,29 +127,6 @@ func (c *commit) moveGone(ch Change, src target, tomb version) error {
 		return err
 	}
 	return c.restoreAt(ch, src, was, n)
-}
-
-// movedTo follows a tombstone to where the entry is now, not to what took a place that
-// it had meanwhile; the path is "" if it is nowhere.
-func (c *commit) movedTo(v version) (id.Path, version, error) {
-	for i := 0; v.To != "" && i < maxHops; i++ {
-		end, found, err := c.ended(v.To, v.Revision)
-		if err != nil {
-			return "", version{}, err
-		}
-		if !found {
-			next, ok, err := c.newest(v.To)
-			if err != nil || !ok {
-				return "", version{}, err
-			}
-			if next.live() {
-				return next.Path, next, nil
-			}
-			end = next
-		}
-		v = end
-	}
-	return "", version{}, nil
 }
 
 // restoreAt puts what the author moved at the new path: was, as its base had it,
@@ -230,7 +194,7 @@ func (c *commit) elsewhere(v version) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
-	_, now, err := c.movedTo(end)
+	_, now, err := c.whereNow(end, target{origin: v.Path, base: Base{Revision: v.Revision}})
 	return now.live() && now.Entry.SameContent(v.Entry), err
 }
 
@@ -246,8 +210,9 @@ func (c *commit) moveTo(ch Change, src, dst target, head, over version) error {
 		switch {
 		case over.Entry.Kind == Dir && head.Entry.Kind == Dir:
 			into = true
-		case mine && over.Entry.Kind != Dir:
-			// The author's own file, that it moved another one over.
+		case mine && over.Entry.Kind != Dir && dst.path == ch.Path:
+			// The author's own file, that it moved another one over: not one that it has
+			// elsewhere, to where others have moved the directory that it named.
 		case over.Entry.SameContent(head.Entry):
 			// The same file is there already: only the old name goes.
 			known, err := c.knows(head, src.base, src.origin)

@@ -71,6 +71,8 @@ func (s *snap) recorded(row local.Row, had bool) (reconcile.Recorded, error) {
 		if !ok || out.Kind == meta.Refused {
 			r.Lineage = reconcile.Foreign
 		}
+	case row.Base.IsNone():
+		// Known bytes, but of no version of the path: see Survey.PreferCluster.
 	case row.Base.Revision > s.head.Revision:
 		r.Lineage = reconcile.Ahead
 	default:

@@ -73,6 +73,12 @@ var oneWriterCases = []oneWriterCase{
 		func(n *node) { n.rename("a", "b") }, func(n *node) { n.write("b", "1") }, func(n *node) { n.rename("b", "a") }, func(n *node) { n.write("a", "2") }}},
 	{"swap", func(n *node) { n.write("a", "0"); n.write("b", "1") }, []step{
 		func(n *node) { n.rename("a", "t"); n.rename("b", "a"); n.rename("t", "b") }}},
+	{"rename a directory to where a file was", func(n *node) { n.write("d", "0"); n.write("c/d/f", "1"); n.write("c/g", "2") }, []step{
+		func(n *node) { n.remove("d"); n.rename("c", "d") }}},
+	{"rename a directory to where a file was, with an empty one in it", func(n *node) { n.write("d", "0"); n.mkdir("c/d") }, []step{
+		func(n *node) { n.remove("d"); n.rename("c", "d"); n.chmod("d", 0o700) }, func(n *node) { n.write("d/d/f", "1") }}},
+	{"rename a directory into one that took a file's place", func(n *node) { n.write("d", "0"); n.write("c/f", "1") }, []step{
+		func(n *node) { n.remove("d") }, func(n *node) { n.mkdir("d"); n.chmod("d", 0o700); n.rename("c", "d/c") }}},
 	{"swap directories", func(n *node) { n.write("a/f", "0"); n.write("b/f", "1"); n.write("b/g", "2") }, []step{
 		func(n *node) { n.rename("a", "t"); n.rename("b", "a"); n.rename("t", "b") }}},
 	{"save as editors do", func(n *node) { n.write("f", "0") }, []step{

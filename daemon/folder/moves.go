@@ -142,25 +142,31 @@ func (e *Engine) keptAfter(from, to id.Path) (bool, error) {
 
 // newParents puts the new directories above path into the proposal, which moves
 // something there: made by the state machine alone they would not have their modes.
-// ok is false where one of them is no directory. mu is held.
+// ok is false where one of them is no directory on the disk, or history still has
+// something else there: what moved is then proposed path by path, after the directory
+// that took that one's place. mu is held.
 func (e *Engine) newParents(s *snap, f vfs.FS, p *proposal, path id.Path) (ok bool, err error) {
 	for d := path.Dir(); d != ""; d = d.Dir() {
-		_, had, err := e.o.Local.Get(e.o.ID, d)
+		row, had, err := e.o.Local.Get(e.o.ID, d)
 		if err != nil {
 			return false, err
+		}
+		if had && row.Stat.Kind != vfs.Dir {
+			return false, nil
 		}
 		head, err := s.version(d)
 		if err != nil {
 			return false, err
 		}
-		if had || head.Entry.Kind != meta.Absent || e.pendingSeq(d) != 0 {
+		under := e.pendingSeq(d) // without a row, what took d away
+		if had || under == 0 && head.Entry.Kind == meta.Dir {
 			break
 		}
 		disk := look(f, d)
-		if disk.Entry.Kind != meta.Dir {
+		if disk.Entry.Kind != meta.Dir || under == 0 && head.Entry.Kind != meta.Absent {
 			return false, nil
 		}
-		p.changes.dirs = append(p.changes.dirs, meta.Change{Op: meta.OpPut, Path: d, Entry: disk.Entry, Mask: meta.FieldsAll})
+		p.changes.dirs = append(p.changes.dirs, meta.Change{Op: meta.OpPut, Path: d, Base: meta.Base{Own: under}, Entry: disk.Entry, Mask: meta.FieldsAll})
 		p.rows.Put(e.o.ID, d, local.Row{Base: meta.Base{Own: p.tx.Sequence()}, Entry: disk.Entry, Stat: disk.Stat}, nil)
 	}
 	slices.Reverse(p.changes.dirs)
@@ -218,8 +224,8 @@ func (e *Engine) proposeFileMove(s *snap, f vfs.FS, p *proposal, fd *found) erro
 	base := row.Base
 	if seq := e.pendingSeq(from); seq != 0 {
 		base = meta.Base{Own: seq}
-	} else if rec.Lineage != reconcile.Held {
-		return nil
+	} else if rec.Lineage != reconcile.Held || base.IsNone() {
+		return nil // without a base it would be a move of what the user never saw
 	}
 	ch := meta.Change{Op: meta.OpMove, Path: fd.path, From: from, Base: base}
 	p.changes.moves = append(p.changes.moves, ch)

@@ -77,21 +77,16 @@ func (s *Survey) keep(ctx context.Context, d differing) (e meta.Entry, st vfs.St
 }
 
 // PreferCluster records what differs as known, once history holds what Mine
-// returned, from revision kept on: the head takes its place. An edit that the user
-// makes before that is one of the older version, so it is a conflict. Where nothing had
-// to be kept, for only empty directories clash, kept is none: they are taken as known
-// from the revision that they were compared with.
-func (s *Survey) PreferCluster(kept meta.Base) error {
+// returned: the head takes its place. An edit that the user makes before that is one of
+// the version before the head's, or of none where that is the first, so it is a conflict.
+func (s *Survey) PreferCluster() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if kept.IsNone() {
-		kept = s.head.Base()
-	}
 	for _, d := range s.differ {
 		if d.entry.Kind == meta.Absent {
 			continue
 		}
-		base := kept
+		var base meta.Base
 		if r := d.head.Revision; r > 1 {
 			var err error
 			if base, err = s.base(r - 1); err != nil {

@@ -2,6 +2,7 @@ package folder
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,13 +18,9 @@ func (n *node) preferCluster(differ int) {
 	n.c.t.Helper()
 	n.survey(func(s *Survey, _ *local.DB) {
 		s.counts(n.c.t, reconcile.Different, differ)
-		changes, err := s.Mine(context.Background(), "kept")
+		_, err := s.Mine(context.Background(), "kept")
 		n.c.ok(err)
-		base := meta.Base{}
-		if len(changes) > 0 {
-			base = n.c.head().Base() // as if history had them
-		}
-		n.c.ok(s.PreferCluster(base))
+		n.c.ok(s.PreferCluster()) // as if history had them
 	})
 }
 
@@ -122,4 +119,56 @@ func TestPreferClusterEmptyDirectories(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// TestPreferClusterThenEdit: an edit that the user makes before the cluster's version has
+// taken its place is no edit of that: both are kept, whatever revision it dates from.
+func TestPreferClusterThenEdit(t *testing.T) {
+	t.Parallel()
+	for _, later := range []bool{false, true} {
+		for what, edit := range map[string]func(n *node){
+			"nothing": func(*node) {},
+			"edits":   func(n *node) { n.write("f", "mine, edited") },
+			"removes": func(n *node) { n.remove("f") },
+			"renames": func(n *node) { n.rename("f", "g") },
+			"swaps":   func(n *node) { n.remove("f"); n.write("f/in it", "mine, edited") },
+			"chmods":  func(n *node) { n.chmod("f", 0o600) },
+		} {
+			t.Run(fmt.Sprintf("later %v, the user %s", later, what), func(t *testing.T) {
+				t.Parallel()
+				c := newCluster(t, t.TempDir(), 2)
+				t.Cleanup(c.close)
+				a, b := c.nodes[0], c.nodes[1]
+				a.start()
+				if later {
+					a.write("other", "first")
+					a.committed()
+				}
+				a.write("f", "theirs")
+				a.committed()
+				b.write("f", "mine")
+				b.caught()
+				b.preferCluster(1)
+				edit(b)
+				b.start()
+				c.done()
+				want := map[string]int{"edits": 1, "swaps": 1, "chmods": 1}[what]
+				c.conflicts(want)
+				for _, n := range c.nodes {
+					if what == "renames" && later { // the rename is of theirs
+						n.has("g", "theirs")
+						continue
+					}
+					n.has("f", "theirs")
+				}
+				if what == "edits" || what == "swaps" {
+					c.inHistory("mine, edited")
+				}
+				b.write("f", "after")
+				c.done()
+				c.conflicts(want)
+				a.has("f", "after")
+			})
+		}
+	}
 }

@@ -175,7 +175,7 @@ func TestEditedWhileItIsAdopted(t *testing.T) {
 					if len(changes) != 1 || changes[0].Path != "kept/f" {
 						t.Errorf("changes %+v", changes)
 					}
-					c.ok(s.PreferCluster(c.head().Base())) // as if history had them
+					c.ok(s.PreferCluster()) // as if history had them
 				}
 			})
 			b.write("f", "edited")

@@ -14,7 +14,8 @@ import (
 // Row is the record of one path: the version whose bytes the disk is known to
 // hold and the file's stat when that was so.
 type Row struct {
-	// Base is what a change made from these bytes names.
+	// Base is what a change made from these bytes names: none where history has them
+	// elsewhere and the user has seen no version of the path.
 	Base meta.Base
 	// Entry is that version.
 	Entry meta.Entry

@@ -82,11 +82,11 @@ func (s service) prefer(ctx context.Context, f id.Folder, sv *folder.Survey, pre
 	case "mine":
 		return nil, sv.PreferMine()
 	case "cluster":
-		kept, base, err := s.keepMine(ctx, f, sv)
+		kept, err := s.keepMine(ctx, f, sv)
 		if err != nil {
 			return nil, err
 		}
-		return kept, sv.PreferCluster(base)
+		return kept, sv.PreferCluster()
 	}
 	return nil, nil // the folder's engine makes conflicts of them
 }
@@ -101,11 +101,11 @@ const (
 // keepMine gives what differs to history: commits that put it below a new directory,
 // and one right behind them that deletes it, so that it is restorable and on nobody's
 // disk.
-func (s service) keepMine(ctx context.Context, f id.Folder, sv *folder.Survey) (*control.KeptMine, meta.Base, error) {
+func (s service) keepMine(ctx context.Context, f id.Folder, sv *folder.Survey) (*control.KeptMine, error) {
 	dir := id.Path(fmt.Sprintf("replaced-on-%s-%s", s.n.cfg.Name, time.Now().UTC().Format("20060102-150405")))
 	changes, err := sv.Mine(ctx, dir)
 	if err != nil || len(changes) == 0 {
-		return nil, meta.Base{}, err
+		return nil, err
 	}
 	parts := split(changes)
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
@@ -120,16 +120,15 @@ func (s service) keepMine(ctx context.Context, f id.Folder, sv *folder.Survey) (
 		return cmd
 	})
 	if err != nil {
-		return nil, meta.Base{}, s.asked("add folder", err, "nothing here was changed: run it again later")
+		return nil, s.asked("add folder", err, "nothing here was changed: run it again later")
 	}
 	for _, o := range outs {
 		if o.Kind == meta.Refused {
-			return nil, meta.Base{}, control.Errorf(control.CodeFailed, "add folder: keep in history what differs: the cluster refused it: %s", o.Reason)
+			return nil, control.Errorf(control.CodeFailed, "add folder: keep in history what differs: the cluster refused it: %s", o.Reason)
 		}
 	}
 	last := outs[len(parts)-1]
-	kept := &control.KeptMine{Path: string(dir), Revision: uint64(last.Revision), Files: len(changes)}
-	return kept, meta.Base{Revision: last.Revision, Hash: last.Hash}, nil
+	return &control.KeptMine{Path: string(dir), Revision: uint64(last.Revision), Files: len(changes)}, nil
 }
 
 // split cuts changes into commits of bounded size.

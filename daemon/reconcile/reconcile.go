@@ -50,7 +50,8 @@ const (
 // the file at that time.
 type Recorded struct {
 	Lineage Lineage
-	// Base is what a change made from these bytes names.
+	// Base is what a change made from these bytes names: none for bytes that history
+	// holds, though the user has seen no version of the path.
 	Base  meta.Base
 	Entry meta.Entry
 	Stat  vfs.Stat
@@ -184,7 +185,7 @@ func decideClean(path id.Path, h Head, q Queue, r Recorded, d Disk) Decision {
 		return Decision{Action: Wait, Why: ForOutcome}
 	case r.Lineage == Ahead:
 		return Decision{Action: Wait, Why: ForLog}
-	case r.Entry == h.Entry && (r.Lineage == Unrecorded || r.Lineage == Held):
+	case r.Entry == h.Entry && (r.Lineage == Unrecorded || r.Lineage == Held && !r.Base.IsNone()):
 		return Decision{Action: Nothing}
 	case r.Entry == h.Entry:
 		return Decision{Action: Adopt, Base: h.Base(), Entry: h.Entry}

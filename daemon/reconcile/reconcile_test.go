@@ -47,7 +47,10 @@ func worlds() (out []world) {
 					for dn, de := range entries {
 						for _, ino := range []uint64{1, 2} { // 1: the recorded inode
 							for _, hashed := range []bool{false, true} {
-								for _, left := range []string{"", "blocked", "ignored", "forgotten", "disk outside", "record outside", "both outside"} {
+								for _, left := range []string{"", "blocked", "ignored", "forgotten", "disk outside", "record outside", "both outside", "baseless"} {
+									if left == "baseless" && lin != Held {
+										continue // only of what history holds elsewhere
+									}
 									disk, record := left == "disk outside" || left == "both outside", left == "record outside" || left == "both outside"
 									w := world{
 										name: fmt.Sprintf("head %s, queue %d, recorded %s (%d), disk %s ino %d hashed %v %s", hn, seq, rn, lin, dn, ino, hashed, left),
@@ -56,8 +59,8 @@ func worlds() (out []world) {
 										r:    Recorded{Lineage: lin, Entry: re, Stat: statOf(re, 1)},
 										d:    Disk{Stat: statOf(de, ino), Hashed: hashed, Blocked: left == "blocked", Ignored: left == "ignored" || disk, Outside: disk},
 									}
-									if lin != Unrecorded {
-										w.r.Outside = record
+									w.r.Outside = record && lin != Unrecorded
+									if lin != Unrecorded && left != "baseless" {
 										w.r.Base = meta.Base{Revision: 5, Hash: [8]byte{5}}
 									}
 									if hashed {
@@ -177,7 +180,7 @@ func TestAdoptThenSettles(t *testing.T) {
 			r = Recorded{}
 		}
 		next := Decide("p", w.h, w.q, r, w.d)
-		if next.Action == Adopt && !(r.Lineage == Foreign && next.Base == w.h.Base()) {
+		if next.Action == Adopt && !((r.Lineage == Foreign || r.Base.IsNone()) && next.Base == w.h.Base()) {
 			t.Errorf("%s: adopted, then %v again", w.name, next.Action)
 		}
 	}
