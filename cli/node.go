@@ -54,7 +54,7 @@ goes to another node first. Run it on any other node.`,
 			return runNodeRm(cmd.Context(), a, r)
 		},
 	}
-	cmd.Flags().BoolVar(&r.Force, "force", false, "remove it although only its disk is known to have what others lack")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "remove it although only it may have what others lack, old versions too")
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
 	return cmd
 }
@@ -81,6 +81,9 @@ func runNodeRm(ctx context.Context, a *app, r control.NodeRemoveRequest) error {
 	fmt.Fprintf(a.Out, "%s (%s) %s%s\n", res.Name, short(res.ID), is, loses)
 	if len(res.Only) > 0 {
 		fmt.Fprintf(a.Out, "no other node that is online is known to have all that it has of %s\n", strings.Join(res.Only, ", "))
+	}
+	if len(res.History) > 0 {
+		fmt.Fprintf(a.Out, "old versions of %s, from before the others joined, may be on it alone\n", strings.Join(res.History, ", "))
 	}
 	if !res.DryRun {
 		fmt.Fprintf(a.Out, "the others refuse it from now on; its files stay on it\n")

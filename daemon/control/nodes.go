@@ -6,7 +6,8 @@ import "context"
 // of its ID.
 type NodeRemoveRequest struct {
 	Name string `json:"name"`
-	// Force removes it although only its disk is known to have what others lack.
+	// Force removes it although only its disk is known to have what others lack, or may
+	// have old versions.
 	Force  bool `json:"force,omitempty"`
 	DryRun bool `json:"dry_run,omitempty"`
 }
@@ -19,8 +20,11 @@ type NodeRemoveResult struct {
 	Voter bool `json:"voter"`
 	// Only are the folders of which no other node that is online is known to have all
 	// that this one has.
-	Only   []string `json:"only"`
-	DryRun bool     `json:"dry_run"`
+	Only []string `json:"only"`
+	// History are the folders of which it may be the only one that has old versions: the
+	// others joined after them, and received what the folder was then.
+	History []string `json:"history"`
+	DryRun  bool     `json:"dry_run"`
 }
 
 // NodeRoleRequest says whether a node is to vote.

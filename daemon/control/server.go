@@ -97,7 +97,7 @@ func (s *Server) routes() {
 	})
 	s.mux.HandleFunc("POST /v1/node/rm", plain(s, func(ctx context.Context, r NodeRemoveRequest) (NodeRemoveResult, error) {
 		v, err := s.svc.NodeRemove(ctx, r)
-		v.Only = nonNil(v.Only)
+		v.Only, v.History = nonNil(v.Only), nonNil(v.History)
 		return v, err
 	}))
 	s.mux.HandleFunc("POST /v1/node/role", plain(s, s.svc.NodeRole))

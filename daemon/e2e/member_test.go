@@ -237,3 +237,33 @@ func TestRefusedByWhoWasOff(t *testing.T) {
 		t.Errorf("removed %v, notice %q", st.Cluster.Removed, st.Cluster.Notice)
 	}
 }
+
+// Who joined later received what the folder was then: old versions may be on the one
+// that was there before alone, which is not removed unasked.
+func TestRemoveOfWhoHasOldVersions(t *testing.T) {
+	t.Parallel()
+	ctx := within(t, time.Minute)
+	c := newCluster(t)
+	a, err := c.Add(ctx, "a")
+	must(t, err)
+	lockstep(t, ctx, a, 0, "folder", "add", ".", "--name", folderName)
+	for _, text := range []string{"1", "2"} {
+		writeFile(t, a, "x", []byte(text))
+		lockstep(t, ctx, a, 0, "wait", folderName)
+	}
+	b, err := c.Add(ctx, "b")
+	must(t, err)
+	lockstep(t, ctx, b, 0, "folder", "add", ".", "--name", folderName)
+	everywhere(t, ctx, c, a)
+	refused(t, ctx, b, 1, []string{"old versions of " + folderName, "a alone", "--force", "restore"}, "node", "rm", "a")
+	got := decode[control.NodeRemoveResult](t, lockstep(t, ctx, b, 0, "node", "rm", "a", "--dry-run", "--json").Stdout)
+	if len(got.History) != 1 || got.History[0] != folderName || len(got.Only) != 0 {
+		t.Errorf("of a: %+v", got)
+	}
+	got = decode[control.NodeRemoveResult](t, lockstep(t, ctx, a, 0, "node", "rm", "b", "--dry-run", "--json").Stdout)
+	if len(got.History) != 0 {
+		t.Errorf("of b, which has nothing that a lacks: %+v", got)
+	}
+	lockstep(t, ctx, b, 0, "node", "rm", "a", "--force")
+	members(t, ctx, b, map[string]string{"b": "voter"})
+}

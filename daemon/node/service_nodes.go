@@ -67,6 +67,13 @@ func (s service) NodeRemove(ctx context.Context, r control.NodeRemoveRequest) (c
 		return none, control.Errorf(control.CodeFailed, "%s: no other node that is online is known to have all that %s has of %s", what, rec.Name, strings.Join(res.Only, ", ")).
 			WithHint("wait until `lockstep status` says that another is in sync; --force removes it all the same: its files stay on it")
 	}
+	if res.History, err = s.oldVersionsOf(rec); err != nil {
+		return none, err
+	}
+	if len(res.History) > 0 && !r.Force && !r.DryRun {
+		return none, control.Errorf(control.CodeFailed, "%s: old versions of %s, from before the others joined, may be on %s alone", what, strings.Join(res.History, ", "), rec.Name).
+			WithHint("`lockstep restore FOLDER@REV --to DIR` takes out what you want to keep; --force removes it all the same, and its home keeps them")
+	}
 	if res.Voter && !s.n.successor(rec.ID) {
 		return none, s.noSuccessor(what, rec.Name)
 	}
@@ -129,6 +136,50 @@ func (s service) onlyThere(node id.Node) (out []string, err error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// oldVersionsOf lists the folders that have versions from before all who stay and keep
+// them joined, but not before the node did. Who joins receives what a folder is then.
+func (s service) oldVersionsOf(node meta.NodeRecord) (out []string, err error) {
+	v := s.n.machine.View()
+	defer v.Close()
+	recs, err := v.Folders()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range recs {
+		if f.Removed {
+			continue
+		}
+		var first time.Time // when the first of those who stay joined
+		for _, m := range s.n.members.records() {
+			if m.ID != node.ID && s.n.keepsFolder(m.ID, f.ID) && (first.IsZero() || m.Added.Before(first)) {
+				first = m.Added
+			}
+		}
+		if first.IsZero() || !node.Added.Before(first) {
+			continue // nobody else keeps it: see onlyThere; or the others were there before
+		}
+		// One revision alone has nothing older than what they received.
+		r, _, err := v.RevisionAt(f.ID, first)
+		if err != nil {
+			return nil, err
+		}
+		if r > 1 {
+			out = append(out, f.Name)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// keepsFolder reports whether a member keeps a folder on its disk, as it last said.
+func (n *Node) keepsFolder(m id.Node, f id.Folder) bool {
+	if m == n.self {
+		return n.folders.engine(f) != nil
+	}
+	h, ok := n.peers.Last(m)
+	return ok && slices.ContainsFunc(h.Folders, func(st peers.FolderState) bool { return st.Folder == f && st.Applied > 0 })
 }
 
 // otherHas reports whether a member that is online, and not without, has all of a
