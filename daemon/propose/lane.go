@@ -108,7 +108,7 @@ func (l *Lane) run(ctx context.Context) error {
 			return fmt.Errorf("read the queue: %w", err)
 		}
 		if err := l.send(ctx, it); err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil && !errors.Is(err, ErrFenced) {
 				return nil
 			}
 			return laneError(l.folder, it.Sequence, err)
