@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 	"github.com/lockstep-sync/lockstep/internal/kv"
@@ -17,6 +18,7 @@ type View struct {
 	d       reads
 	snap    *kv.Snapshot
 	release func()
+	heads   sync.Map // folder -> revision: what is frozen is read once
 }
 
 func newView(dbs DBs) *View {
@@ -91,7 +93,13 @@ func (v *View) Head(f id.Folder) (Commit, error) {
 }
 
 func (v *View) head(f id.Folder) (id.Revision, error) {
+	if r, ok := v.heads.Load(f); ok {
+		return r.(id.Revision), nil
+	}
 	s, err := v.d.state(f)
+	if err == nil {
+		v.heads.Store(f, id.Revision(s.Revision))
+	}
 	return id.Revision(s.Revision), err
 }
 
@@ -140,6 +148,36 @@ func (v *View) At(f id.Folder, p id.Path, r id.Revision) (Version, bool, error) 
 	out, ok, err := v.d.at(f, p, min(r, head))
 	return out.Version, ok, err
 }
+
+// Paths reads versions of many paths of one folder of a View, best in the order of the
+// paths: one iterator that goes on costs a fraction of one a path. It is not safe for
+// concurrent use, and is closed before its View.
+type Paths struct {
+	c    *cursor
+	head id.Revision
+}
+
+// Paths returns a reader of the folder's versions.
+func (v *View) Paths(f id.Folder) (*Paths, error) {
+	head, err := v.head(f)
+	if err != nil {
+		return nil, err
+	}
+	c, err := v.d.cursor(f)
+	if err != nil {
+		return nil, err
+	}
+	return &Paths{c, head}, nil
+}
+
+// At is View.At.
+func (x *Paths) At(p id.Path, r id.Revision) (Version, bool, error) {
+	v, ok, err := x.c.at(p, min(r, x.head))
+	return v.Version, ok, err
+}
+
+// Close ends the reader.
+func (x *Paths) Close() error { return x.c.close() }
 
 // Changes calls fn with the versions that revision r made, in path order.
 func (v *View) Changes(f id.Folder, r id.Revision, fn func(Version) error) error {

@@ -3,6 +3,8 @@ package watcher
 import (
 	"errors"
 	"io/fs"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,9 @@ import (
 
 // lookParallel is how many paths make it worth looking from several goroutines.
 const lookParallel = 64
+
+// lookStride is how many paths one of them takes at a time: neighbours, as a rule.
+const lookStride = 16
 
 // look looks at the paths that have been quiet.
 func (l *loop) look() {
@@ -53,11 +58,24 @@ func (l *loop) lookAt(f vfs.FS, due []id.Path) []glance {
 	if len(due) >= lookParallel {
 		workers = l.pool.max
 	}
+	order := make([]int, len(due)) // those of a directory together
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return strings.Compare(string(due[a]), string(due[b])) })
 	var next atomic.Int64
 	var g sync.WaitGroup
 	work := func() {
-		for i := int(next.Add(1)) - 1; i < len(due); i = int(next.Add(1)) - 1 {
-			looks[i] = l.w.glance(f, due[i])
+		n := vfs.NearOf(f)
+		defer n.Close()
+		for {
+			to := int(next.Add(lookStride))
+			for _, i := range order[min(to-lookStride, len(order)):min(to, len(order))] {
+				looks[i] = l.w.glance(f, n, due[i])
+			}
+			if to >= len(order) {
+				return
+			}
 		}
 	}
 	for range workers - 1 {
@@ -116,8 +134,8 @@ func (l *loop) emptied(p id.Path, g glance, now time.Time) error {
 }
 
 // glance looks at one path.
-func (w *Watcher) glance(f vfs.FS, p id.Path) (g glance) {
-	st, err := f.Lstat(p)
+func (w *Watcher) glance(f vfs.FS, n vfs.Near, p id.Path) (g glance) {
+	st, err := n.Lstat(p)
 	if err != nil && !errors.Is(err, vfs.ErrEscape) { // with a symlink above it p is not there
 		g.Blocked = blockReason(err)
 		if errors.Is(err, fs.ErrPermission) {
@@ -142,7 +160,7 @@ func (w *Watcher) glance(f vfs.FS, p id.Path) (g glance) {
 	case st.Kind == vfs.Other:
 		g.Blocked = reasonSpecial
 	case st.Kind == vfs.File:
-		w.probe(f, p, &g)
+		w.probe(n, p, &g)
 	}
 	return g
 }
@@ -169,8 +187,8 @@ func (l *loop) shut(d, p id.Path, now time.Time) {
 }
 
 // probe asks whether somebody has the file open for writing.
-func (w *Watcher) probe(f vfs.FS, p id.Path, g *glance) {
-	h, err := f.Open(p)
+func (w *Watcher) probe(n vfs.Near, p id.Path, g *glance) {
+	h, err := n.Open(p)
 	switch {
 	case err == nil:
 	case errors.Is(err, vfs.ErrBusy): // another program's write lease

@@ -86,8 +86,10 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			b.Discard()
 		}
 	}()
+	near := vfs.NearOf(f)
+	defer near.Close()
 	for _, p := range paths {
-		c, err := e.decide(s, f, p, e.seenHere(f, p))
+		c, err := e.decide(s, f, p, e.seenHere(f, near, p))
 		if err != nil {
 			return nil, err
 		}

@@ -11,11 +11,13 @@ import (
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
-// snap is one consistent view of the history to decide from.
+// snap is one consistent view of the history to decide from. It is one goroutine's.
 type snap struct {
 	e    *Engine
 	view *meta.View
-	head meta.Commit
+	// paths reads versions; nil before the first.
+	paths *meta.Paths
+	head  meta.Commit
 	// index is that of the newest log entry that the view shows.
 	index uint64
 	held  map[meta.Base]bool
@@ -39,7 +41,13 @@ func (e *Engine) snap() (*snap, error) {
 	return &snap{e: e, view: v, head: head, index: index, held: make(map[meta.Base]bool), whole: make(map[id.Path]bool)}, nil
 }
 
-func (s *snap) Close() { _ = s.view.Close() }
+// Close ends the view.
+func (s *snap) Close() {
+	if s.paths != nil {
+		_ = s.paths.Close()
+	}
+	_ = s.view.Close()
+}
 
 // holds reports whether the base is of this history, remembering the answer.
 func (s *snap) holds(b meta.Base) (bool, error) {
@@ -130,8 +138,11 @@ func (e *Engine) decide(s *snap, f vfs.FS, p id.Path, d reconcile.Disk) (c choic
 
 // look stats a path for the follower: directories and symlinks are known by
 // looking, files only by hashing, which is the local loop's work.
-func look(f vfs.FS, p id.Path) reconcile.Disk {
-	st, err := lstat(f, p)
+func look(f vfs.FS, p id.Path) reconcile.Disk { return lookNear(f, f, p) }
+
+// lookNear is look by way of n.
+func lookNear(f vfs.FS, n lstater, p id.Path) reconcile.Disk {
+	st, err := lstat(n, p)
 	if err != nil {
 		return reconcile.Disk{Blocked: !errors.Is(err, fs.ErrNotExist)}
 	}
@@ -150,9 +161,14 @@ func look(f vfs.FS, p id.Path) reconcile.Disk {
 	return d
 }
 
+// lstater is a vfs.FS or a vfs.Near.
+type lstater interface {
+	Lstat(p id.Path) (vfs.Stat, error)
+}
+
 // lstat is FS.Lstat, but that nothing of the folder is at a path whose parent is a
 // symlink: the user, or history, put it where a directory was.
-func lstat(f vfs.FS, p id.Path) (vfs.Stat, error) {
+func lstat(f lstater, p id.Path) (vfs.Stat, error) {
 	st, err := f.Lstat(p)
 	if errors.Is(err, vfs.ErrEscape) {
 		return vfs.Stat{}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 // hashWorkers is how many files are hashed at once: the disk of one and the
 // processor of another; each large file uses further goroutines of its own.
 const hashWorkers = 3
+
+// hashStride is how many one of them takes at a time: few, for one may be large.
+const hashStride = 4
 
 // found is a path that the watcher handed over, with what was read of it.
 type found struct {
@@ -41,20 +45,37 @@ type found struct {
 // hashAll reads what the found paths hold. The chunks are stored, not yet durable.
 func (e *Engine) hashAll(ctx context.Context, f vfs.FS, all []*found) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(hashWorkers)
-	for _, fd := range all {
-		if fd.disk.Hashed || fd.disk.Blocked || fd.disk.Stat.Kind != vfs.File {
-			continue
-		}
-		g.Go(func() error { return e.hashOne(ctx, f, fd) })
+	var next atomic.Int64
+	for range min(hashWorkers, len(all)) {
+		g.Go(func() error {
+			n := vfs.NearOf(f)
+			defer n.Close()
+			for {
+				to := int(next.Add(hashStride))
+				for _, fd := range all[min(to-hashStride, len(all)):min(to, len(all))] {
+					if fd.disk.Hashed || fd.disk.Blocked || fd.disk.Stat.Kind != vfs.File {
+						continue
+					}
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					if err := e.hashOne(ctx, n, fd); err != nil {
+						return err
+					}
+				}
+				if to >= len(all) {
+					return nil
+				}
+			}
+		})
 	}
 	return g.Wait()
 }
 
 // hashOne reads one file. A file that changes meanwhile is marked to come again.
-func (e *Engine) hashOne(ctx context.Context, f vfs.FS, fd *found) error {
+func (e *Engine) hashOne(ctx context.Context, n vfs.Near, fd *found) error {
 	start := time.Now()
-	h, err := f.Open(fd.path)
+	h, err := n.Open(fd.path)
 	if err != nil {
 		fd.again = errors.Is(err, fs.ErrNotExist)
 		fd.problem = err

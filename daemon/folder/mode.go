@@ -118,8 +118,8 @@ func (e *Engine) absent(p id.Path, row local.Row) bool {
 
 // seenHere is what the follower knows of a path: of a change that is kept here, what
 // was read of it.
-func (e *Engine) seenHere(f vfs.FS, p id.Path) reconcile.Disk {
-	d := look(f, p)
+func (e *Engine) seenHere(f vfs.FS, n lstater, p id.Path) reconcile.Disk {
+	d := lookNear(f, n, p)
 	if k, ok := e.st.keptAt(p); ok && k.disk.Hashed && k.disk.Stat.Same(d.Stat) {
 		return k.disk
 	}

@@ -31,7 +31,14 @@ func (s *snap) version(p id.Path) (meta.Version, error) {
 
 // anyVersion is version, whether this node keeps it or not.
 func (s *snap) anyVersion(p id.Path) (meta.Version, error) {
-	v, _, err := s.view.At(s.e.o.ID, p, s.head.Revision)
+	if s.paths == nil {
+		x, err := s.view.Paths(s.e.o.ID)
+		if err != nil {
+			return meta.Version{}, err
+		}
+		s.paths = x
+	}
+	v, _, err := s.paths.At(p, s.head.Revision)
 	v.Path = p
 	return v, err
 }

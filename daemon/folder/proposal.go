@@ -104,11 +104,13 @@ func (e *Engine) proposeLocked(f vfs.FS, all []*found, message string) (n int, e
 	if all, err = e.proposeMoves(s, f, p, all[:e.commitLen(all)]); err != nil {
 		return 0, err
 	}
+	near := vfs.NearOf(f)
+	defer near.Close()
 	for _, fd := range all {
 		if p.handled[fd.path] {
 			continue
 		}
-		if err := e.proposeOne(s, f, p, fd); err != nil {
+		if err := e.proposeOne(s, f, near, p, fd); err != nil {
 			return 0, err
 		}
 	}

@@ -146,8 +146,8 @@ func (e *Engine) setAside(all []*found) []*found {
 }
 
 // proposeOne decides on one path. mu is held.
-func (e *Engine) proposeOne(s *snap, f vfs.FS, p *proposal, fd *found) error {
-	now, err := lstat(f, fd.path)
+func (e *Engine) proposeOne(s *snap, f vfs.FS, n vfs.Near, p *proposal, fd *found) error {
+	now, err := lstat(n, fd.path)
 	if err != nil || !now.Same(fd.disk.Stat) {
 		e.watch.Requeue(fd.path)
 		return nil

@@ -203,7 +203,7 @@ func (e *Engine) explainDisk(s *snap, p id.Path, x *Explanation) error {
 		return nil // the folder halts, which says more
 	}
 	defer f.Close()
-	disk := e.seenHere(f, p)
+	disk := e.seenHere(f, f, p)
 	x.OnDisk = disk.Stat.Kind
 	if x.Step != "" || p == "" {
 		if x.Step == "" {

@@ -12,11 +12,11 @@ import (
 // openStage makes a stage. One may be there from an earlier attempt: a big file's at
 // its place, which is hashed, unless this run knows that it is incomplete, and is
 // either whole or to be gone on with; a small one, whole, among the leftovers.
-func (x *Executor) openStage(fsys vfs.FS, p id.Path, want meta.Entry) (h vfs.Handle, resume, full bool, err error) {
+func (x *Executor) openStage(fsys vfs.FS, near vfs.Near, p id.Path, want meta.Entry) (h vfs.Handle, resume, full bool, err error) {
 	if h := x.takeLeftover(fsys, p, want); h != nil {
 		return h, false, true, nil
 	}
-	h, err = fsys.Create(p, 0o600)
+	h, err = near.Create(p, 0o600)
 	if err == nil || !errors.Is(err, fs.ErrExist) {
 		return h, false, false, err
 	}

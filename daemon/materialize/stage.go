@@ -337,9 +337,11 @@ func (x *Executor) fill(ctx context.Context, fsys vfs.FS, s *Staged, part []int,
 			_ = h.Close() // written and synced before, or given up
 		}
 	}()
+	near := vfs.NearOf(fsys)
+	defer near.Close()
 	for _, i := range part {
 		it, st := &s.plan.items[i], &s.at[i]
-		h, resume, full, err := x.openStage(fsys, st.path, it.Want)
+		h, resume, full, err := x.openStage(fsys, near, st.path, it.Want)
 		if err != nil {
 			if fatal(err) {
 				return err

@@ -77,7 +77,13 @@ func (r *realFS) Lstat(p id.Path) (Stat, error) {
 	}
 	defer r.end()
 	s, err := r.lstat(p)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENAMETOOLONG) {
+	return lstatResult(p, s, err)
+}
+
+// lstatResult puts what the system says into the words of FS.Lstat.
+func lstatResult(p id.Path, s Stat, err error) (Stat, error) {
+	switch err {
+	case unix.ENOENT, unix.ENOTDIR, unix.ENAMETOOLONG:
 		return Stat{}, nil // a name too long for the filesystem cannot be there
 	}
 	return s, pathError("lstat", p, err)
@@ -130,8 +136,16 @@ func (r *realFS) open(p id.Path, access uint64) (Handle, error) {
 		return nil, err
 	}
 	defer r.end()
-	// O_NONBLOCK: neither a FIFO nor another program's write lease may hold us.
-	fd, err := r.openNoAtime(p, access|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := r.openNoAtime(p, access|fileFlags)
+	return opened(p, fd, err)
+}
+
+// fileFlags of a file. O_NONBLOCK: neither a FIFO nor another program's write lease may
+// hold us.
+const fileFlags = unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
+
+// opened makes a handle of a descriptor that is open on a file.
+func opened(p id.Path, fd int, err error) (Handle, error) {
 	switch err {
 	case nil:
 	case unix.EAGAIN: // another program holds a write lease
@@ -162,8 +176,13 @@ func (r *realFS) Create(p id.Path, mode uint32) (Handle, error) {
 		return nil, pathError("create", p, err)
 	}
 	defer r.release(dir)
+	return createIn(dir, p, mode)
+}
+
+// createIn makes p in its directory.
+func createIn(dir int, p id.Path, mode uint32) (Handle, error) {
 	var fd int
-	err = retry(func() (err error) {
+	err := retry(func() (err error) {
 		fd, err = unix.Openat(dir, p.Base(), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode&0o7777)
 		return err
 	})
