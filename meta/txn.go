@@ -23,7 +23,7 @@ type txn struct {
 	// rows are the point rows of the batch; a nil value is a deleted row.
 	rows map[string][]byte
 	// newest are the newest versions of paths that the batch holds.
-	newest map[id.Folder]map[id.Path]version
+	newest map[id.Folder]map[id.Path]*version
 	// cur are the point rows of the entry under way, in order; last says where the newest
 	// of a key is.
 	cur  []pointRow
@@ -41,7 +41,7 @@ type pointRow struct {
 
 func newTxn(db *kv.DB, limit int) *txn {
 	return &txn{db: db, limit: limit, batch: db.NewBatch(), rows: make(map[string][]byte), last: make(map[string]int),
-		newest: make(map[id.Folder]map[id.Path]version), its: make(map[id.Folder]*kv.Iter)}
+		newest: make(map[id.Folder]map[id.Path]*version), its: make(map[id.Folder]*kv.Iter)}
 }
 
 // Get implements kv.Reader: the store as the entry under way sees it, point rows
@@ -135,7 +135,7 @@ func (t *txn) close() error {
 // effects of the one under way.
 func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 	if v, ok := t.newest[f][p]; ok {
-		return v, true, nil
+		return *v, true, nil
 	}
 	it := t.its[f]
 	if it == nil {
@@ -158,11 +158,12 @@ func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 	return v, err == nil, err
 }
 
-// note makes a version written to the batch visible to the entries that follow.
-func (t *txn) note(f id.Folder, v version) {
+// note makes a version written to the batch visible to the entries that follow. v must
+// not change any more.
+func (t *txn) note(f id.Folder, v *version) {
 	m := t.newest[f]
 	if m == nil {
-		m = make(map[id.Path]version)
+		m = make(map[id.Path]*version)
 		t.newest[f] = m
 	}
 	m[v.Path] = v
