@@ -50,7 +50,7 @@ const (
 // add hashes one version: path, kind, mode, mtime, size, content, manifest,
 // target, from, to, and the flags, for they decide later conflicts. A hidden version
 // has kind absent with the fields of what lost.
-func (e *effects) add(v version) {
+func (e *effects) add(v *version) {
 	h := v.held()
 	b := appendText(e.buf[:0], v.Path)
 	b = append(b, byte(v.Entry.Kind))

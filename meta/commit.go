@@ -196,7 +196,7 @@ func (c *commit) spill() error {
 	for p, e := range c.cur {
 		switch {
 		case !e.nothing():
-			writeVersion(b, c.folder, e.version)
+			c.t.writeVersion(b, c.folder, &e.version)
 		case e.onDisk:
 			eraseVersion(b, c.folder, p, c.rev)
 		}
@@ -295,7 +295,7 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 		if err != nil {
 			return id.Digest{}, 0, err
 		}
-		err = d.changes(c.folder, c.rev, func(v version) error { sum.add(v); return nil })
+		err = d.changes(c.folder, c.rev, func(v version) error { sum.add(&v); return nil })
 		digest, count := sum.sum()
 		return digest, count, err
 	}
@@ -308,8 +308,8 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 	slices.Sort(paths)
 	for _, p := range paths {
 		e := c.cur[p]
-		sum.add(e.version)
-		writeVersion(c.t.batch, c.folder, e.version)
+		sum.add(&e.version)
+		c.t.writeVersion(c.t.batch, c.folder, &e.version)
 		c.t.note(c.folder, &e.version)
 	}
 	digest, count := sum.sum()

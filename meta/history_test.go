@@ -147,7 +147,7 @@ func TestTheChainHoldsWhatDecides(t *testing.T) {
 	seen := make(map[id.Digest]bool)
 	for _, v := range []version{v, moved, unseen, copied} {
 		e := newEffects()
-		e.add(v)
+		e.add(&v)
 		sum, _ := e.sum()
 		seen[sum] = true
 	}

@@ -32,6 +32,8 @@ type txn struct {
 	its map[id.Folder]*kv.Iter
 	// limit is maxBatch, but for tests.
 	limit int
+	// key and value are scratch.
+	key, value []byte
 }
 
 type pointRow struct {
@@ -87,10 +89,13 @@ func (t *txn) endEntry(index uint64) {
 	t.applied = index
 }
 
-// writeVersion adds a version to the batch.
-func writeVersion(b *kv.Batch, f id.Folder, v version) {
-	b.Set(versionKey(f, v.Path, v.Revision), v.encode())
-	b.Set(revisionKey(f, v.Revision, v.Path), nil)
+// writeVersion adds a version to a batch, which copies what it is given.
+func (t *txn) writeVersion(b *kv.Batch, f id.Folder, v *version) {
+	t.key = appendUint64(appendVersionPrefix(t.key[:0], f, v.Path), ^uint64(v.Revision))
+	t.value = v.appendRow(t.value[:0])
+	b.Set(t.key, t.value)
+	t.key = append(appendUint64(appendFolderKey(t.key[:0], keyRevision, f), uint64(v.Revision)), v.Path...)
+	b.Set(t.key, nil)
 }
 
 func eraseVersion(b *kv.Batch, f id.Folder, p id.Path, r id.Revision) {
@@ -146,7 +151,8 @@ func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 		}
 		t.its[f] = it
 	}
-	prefix := versionPrefix(f, p)
+	t.key = appendVersionPrefix(t.key[:0], f, p)
+	prefix := t.key
 	it.Seek(prefix)
 	if !it.Next() {
 		return version{}, false, it.Err()
