@@ -47,20 +47,47 @@ func newDebugCommand(a *app) *cobra.Command {
 			Args:  cobra.ExactArgs(1),
 			RunE:  func(cmd *cobra.Command, args []string) error { return runTrace(cmd.Context(), a, args[0]) },
 		},
-		&cobra.Command{
-			Use:   "profile NAME",
-			Short: "Write a pprof profile of the daemon to stdout: heap, goroutine, profile?seconds=5, ...",
-			Args:  cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				home, err := a.home()
-				if err != nil {
-					return err
-				}
-				return control.NewClient(home).Profile(cmd.Context(), args[0], a.Out)
-			},
-		},
+		newProfileCommand(a),
 	)
 	return group(cmd)
+}
+
+func newProfileCommand(a *app) *cobra.Command {
+	seconds := 0
+	cmd := &cobra.Command{
+		Use:   "profile NAME",
+		Short: "Write a profile or an execution trace of the daemon to stdout",
+		Long: `Write a profile of the daemon to stdout, for "go tool pprof", or a trace, for "go tool trace".
+
+  cpu        where it spends CPU time, for 30 seconds
+  block      where its goroutines wait, for 10 seconds
+  mutex      which locks they wait for, for 10 seconds
+  allocs     what it has allocated since it started, or in --seconds
+  heap       what it holds in memory
+  goroutine  what its goroutines do now
+  trace      an execution trace, of 1 second`,
+		Example: "  lockstep debug profile cpu --seconds 10 > cpu.pprof\n  go tool pprof -top cpu.pprof",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if seconds < 0 {
+				return badUsage("--seconds %d: want more than nothing", seconds)
+			}
+			home, err := a.home()
+			if err != nil {
+				return err
+			}
+			name := args[0]
+			if name == "cpu" {
+				name = "profile" // pprof's own name for it
+			}
+			if seconds > 0 {
+				name = fmt.Sprintf("%s?seconds=%d", name, seconds)
+			}
+			return control.NewClient(home).Profile(cmd.Context(), name, a.Out)
+		},
+	}
+	cmd.Flags().IntVar(&seconds, "seconds", 0, "for how many `SECONDS`")
+	return cmd
 }
 
 func runTrace(ctx context.Context, a *app, arg string) error {

@@ -3,6 +3,7 @@ package meta
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/lockstep-sync/lockstep/internal/id"
 )
@@ -73,6 +74,42 @@ func benchMany(b *testing.B, edits bool) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkEncode1000 encodes a commit of 1,000 new files, and BenchmarkLogEntries1000
+// checks it, as its leader does.
+func BenchmarkEncode1000(b *testing.B) {
+	c := benchCommit()
+	b.ReportAllocs()
+	for b.Loop() {
+		body, err := EncodeCommand(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(int64(body.Size()))
+	}
+}
+
+func BenchmarkLogEntries1000(b *testing.B) {
+	body, err := EncodeCommand(benchCommit())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(body.Size()))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := LogEntries(Envelope{}, body, time.Unix(1, 0)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchCommit() CommitCmd {
+	c := CommitCmd{Folder: id.Folder{1}, Origin: OriginEdit}
+	for k := range 1000 {
+		c.Changes = append(c.Changes, put(id.Path(fmt.Sprintf("dir/file-%d", k)), Base{}, file(fmt.Sprint(k))))
+	}
+	return c
 }
 
 // BenchmarkRollback10000 rolls 10,000 edits back, one entry each time.

@@ -142,7 +142,7 @@ func decodeBody(all []byte) (Command, error) {
 		}
 	case bodyZstd:
 		var err error
-		if raw, err = decompress(raw, MaxCommand); err != nil {
+		if raw, err = decompress(raw); err != nil {
 			return nil, err
 		}
 	default:

@@ -2,7 +2,7 @@ package meta
 
 import (
 	"encoding/binary"
-	"hash"
+	"sync"
 
 	"github.com/zeebo/blake3"
 
@@ -20,13 +20,18 @@ const (
 
 // effects hashes the versions of one revision, added in path order.
 type effects struct {
-	h     hash.Hash
+	h     *blake3.Hasher
 	buf   []byte
 	count uint64
 }
 
+// effectsPool holds effects that are summed: a hasher takes 10 KB.
+var effectsPool = sync.Pool{New: func() any { return &effects{h: blake3.New()} }}
+
 func newEffects() *effects {
-	e := &effects{h: blake3.New()}
+	e := effectsPool.Get().(*effects)
+	e.h.Reset()
+	e.count = 0
 	_, _ = e.h.Write([]byte(effectsDomain))
 	return e
 }
@@ -45,7 +50,7 @@ const (
 // add hashes one version: path, kind, mode, mtime, size, content, manifest,
 // target, from, to, and the flags, for they decide later conflicts. A hidden version
 // has kind absent with the fields of what lost.
-func (e *effects) add(v version) {
+func (e *effects) add(v *version) {
 	h := v.held()
 	b := appendText(e.buf[:0], v.Path)
 	b = append(b, byte(v.Entry.Kind))
@@ -72,7 +77,13 @@ func (e *effects) add(v version) {
 	_, _ = e.h.Write(e.buf)
 }
 
-func (e *effects) sum() id.Digest { return id.Digest(e.h.Sum(nil)) }
+// sum returns the digest and the number of versions; e must not be used any more.
+func (e *effects) sum() (sum id.Digest, count uint64) {
+	e.buf = e.h.Sum(e.buf[:0])
+	sum, count = id.Digest(e.buf), e.count
+	effectsPool.Put(e)
+	return sum, count
+}
 
 // chainHash is H(r): previous is H(r-1), zero for the first revision.
 func chainHash(previous id.Digest, c Commit) id.Digest {

@@ -1,10 +1,8 @@
 package meta
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"sync"
 
@@ -51,31 +49,63 @@ func newHandle(strict bool) *codec.MsgpackHandle {
 
 // pack encodes v, a pointer to a wire struct, behind head.
 func pack(head []byte, v any) []byte {
-	out := head
-	var buf []byte
-	if err := codec.NewEncoderBytes(&buf, msgpackHandle).Encode(v); err != nil {
+	p := packers.Get().(*packer)
+	p.e.ResetBytes(&p.buf) // from its beginning
+	if err := p.e.Encode(v); err != nil {
 		panic(fmt.Sprintf("meta: encode %T: %v", v, err)) // wire structs always encode
 	}
-	return append(out, buf...)
+	out := append(make([]byte, 0, len(head)+len(p.buf)), head...)
+	out = append(out, p.buf...)
+	if cap(p.buf) <= keptBuffer {
+		packers.Put(p)
+	}
+	return out
 }
+
+// keptBuffer is the largest buffer in bytes that waits for its next use.
+const keptBuffer = 64 << 10
+
+// packer is an encoder with the buffer that it writes to.
+type packer struct {
+	e   *codec.Encoder
+	buf []byte
+}
+
+// packers and unpackers are encoders and strict decoders: a row takes longer to make
+// one than to be encoded.
+var (
+	packers = sync.Pool{New: func() any {
+		p := &packer{buf: make([]byte, 0, 512)}
+		p.e = codec.NewEncoderBytes(&p.buf, msgpackHandle)
+		return p
+	}}
+	unpackers = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, msgpackHandle) }}
+)
 
 // unpack decodes all of b into v, a pointer to a zero wire struct. ErrNewer: it has
 // a field that v has not, and is whole otherwise.
 func unpack(b []byte, v any) error {
-	err := unpackAs(b, v, msgpackHandle)
-	if err != nil && unpackAs(b, reflect.New(reflect.TypeOf(v).Elem()).Interface(), lenientHandle) == nil {
+	d := unpackers.Get().(*codec.Decoder)
+	err := unpackWith(d, b, v)
+	if err == nil {
+		d.ResetBytes(nil) // holds on to nothing
+		unpackers.Put(d)
+		return nil
+	}
+	lenient := codec.NewDecoderBytes(nil, lenientHandle)
+	if unpackWith(lenient, b, reflect.New(reflect.TypeOf(v).Elem()).Interface()) == nil {
 		return fmt.Errorf("decode %T: unknown field: %w", v, ErrNewer)
 	}
 	return err
 }
 
-func unpackAs(b []byte, v any, h *codec.MsgpackHandle) (err error) {
+func unpackWith(d *codec.Decoder, b []byte, v any) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // the codec panics on some damage
 			err = fmt.Errorf("%w: decode %T: %v", ErrDamaged, v, r)
 		}
 	}()
-	d := codec.NewDecoderBytes(b, h)
+	d.ResetBytes(b)
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: decode %T: %w", ErrDamaged, v, err)
 	}
@@ -96,25 +126,28 @@ var (
 		}
 		return e
 	})
+	// It gives out nothing over MaxCommand bytes, and takes no more by what a frame claims.
+	zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(MaxCommand))
+		if err != nil {
+			panic("meta: zstd decoder: " + err.Error()) // constant options
+		}
+		return d
+	})
 )
 
 // compress returns the zstd form of b.
 func compress(b []byte) []byte { return zstdEncoder().EncodeAll(b, nil) }
 
-// decompress reads the zstd frame in b, at most limit bytes of content.
-func decompress(b []byte, limit int) ([]byte, error) {
-	r, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(uint64(limit)+1))
-	if err != nil {
+// decompress reads the zstd frame in b, at most MaxCommand bytes of content.
+func decompress(b []byte) ([]byte, error) {
+	out, err := zstdDecoder().DecodeAll(b, nil)
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return nil, fmt.Errorf("%w: over %d bytes", ErrTooLarge, MaxCommand)
+	case err != nil:
 		return nil, fmt.Errorf("%w: zstd: %w", ErrDamaged, err)
-	}
-	defer r.Close()
-	out, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
-	if err != nil {
-		return nil, fmt.Errorf("%w: zstd: %w", ErrDamaged, err)
-	}
-	if len(out) > limit {
-		return nil, fmt.Errorf("%w: over %d bytes", ErrTooLarge, limit)
 	}
 	return out, nil
 }

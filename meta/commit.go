@@ -30,6 +30,7 @@ type commit struct {
 
 	cur      map[id.Path]*effect
 	curBytes int
+	free     []effect
 	spilled  bool
 
 	outcomes  []ChangeOutcome
@@ -129,7 +130,7 @@ func (c *commit) replace(v, old version, ok bool) error {
 	v.Revision = c.rev
 	e := c.cur[v.Path]
 	if e == nil {
-		e = &effect{}
+		e = c.newEffect()
 		switch {
 		case ok && old.Revision == c.rev: // spilled
 			e.onDisk = true
@@ -153,6 +154,17 @@ func (c *commit) replace(v, old version, ok bool) error {
 		return c.spill()
 	}
 	return nil
+}
+
+// newEffect returns an empty effect. They are made some at a time, more each time: most
+// commits have few.
+func (c *commit) newEffect() *effect {
+	if len(c.free) == 0 {
+		c.free = make([]effect, min(64, 1+len(c.cur)))
+	}
+	e := &c.free[0]
+	c.free = c.free[1:]
+	return e
 }
 
 // count adds an entry to the totals n times; n is 1 or, as ^0, minus 1.
@@ -184,7 +196,7 @@ func (c *commit) spill() error {
 	for p, e := range c.cur {
 		switch {
 		case !e.nothing():
-			writeVersion(b, c.folder, e.version)
+			c.t.writeVersion(b, c.folder, &e.version)
 		case e.onDisk:
 			eraseVersion(b, c.folder, p, c.rev)
 		}
@@ -283,8 +295,9 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 		if err != nil {
 			return id.Digest{}, 0, err
 		}
-		err = d.changes(c.folder, c.rev, func(v version) error { sum.add(v); return nil })
-		return sum.sum(), sum.count, err
+		err = d.changes(c.folder, c.rev, func(v version) error { sum.add(&v); return nil })
+		digest, count := sum.sum()
+		return digest, count, err
 	}
 	paths := make([]id.Path, 0, len(c.cur))
 	for p, e := range c.cur {
@@ -295,11 +308,12 @@ func (c *commit) effects() (id.Digest, uint64, error) {
 	slices.Sort(paths)
 	for _, p := range paths {
 		e := c.cur[p]
-		sum.add(e.version)
-		writeVersion(c.t.batch, c.folder, e.version)
-		c.t.note(c.folder, e.version)
+		sum.add(&e.version)
+		c.t.writeVersion(c.t.batch, c.folder, &e.version)
+		c.t.note(c.folder, &e.version)
 	}
-	return sum.sum(), sum.count, nil
+	digest, count := sum.sum()
+	return digest, count, nil
 }
 
 // knows reports whether the author had seen v, the newest version of its path,

@@ -108,3 +108,6 @@ func FuzzRows(f *testing.F) {
 }
 
 var nodeFolder = [16]byte{1}
+
+// encode is a version's row.
+func (v version) encode() []byte { return v.appendRow(nil) }

@@ -147,8 +147,9 @@ func TestTheChainHoldsWhatDecides(t *testing.T) {
 	seen := make(map[id.Digest]bool)
 	for _, v := range []version{v, moved, unseen, copied} {
 		e := newEffects()
-		e.add(v)
-		seen[e.sum()] = true
+		e.add(&v)
+		sum, _ := e.sum()
+		seen[sum] = true
 	}
 	if len(seen) != 4 {
 		t.Errorf("%d digests of 4 versions", len(seen))

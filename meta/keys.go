@@ -31,12 +31,20 @@ const (
 func appendUint64(b []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(b, n) }
 
 func folderKey(kind byte, f id.Folder) []byte {
-	return append(append(make([]byte, 0, 64), kind), f[:]...)
+	return appendFolderKey(make([]byte, 0, 64), kind, f)
+}
+
+func appendFolderKey(b []byte, kind byte, f id.Folder) []byte {
+	return append(append(b, kind), f[:]...)
 }
 
 // versionPrefix is what the keys of all versions of exactly p start with.
 func versionPrefix(f id.Folder, p id.Path) []byte {
-	return append(append(folderKey(keyVersion, f), p...), 0)
+	return appendVersionPrefix(make([]byte, 0, 1+len(f)+len(p)+1+8), f, p)
+}
+
+func appendVersionPrefix(b []byte, f id.Folder, p id.Path) []byte {
+	return append(append(appendFolderKey(b, keyVersion, f), p...), 0)
 }
 
 // versionKey sorts the newer before the older.

@@ -5,16 +5,17 @@ import (
 )
 
 // put judges and applies one put.
-func (c *commit) put(ch Change) error { return c.putUnlessHad(ch, c.had) }
+func (c *commit) put(ch Change) error { return c.putUnless(ch, true) }
 
 // putBack is put for an entry that the author took along when it moved what others
 // deleted. That the path had it once is chance, and says nothing.
 func (c *commit) putBack(p id.Path, e Entry) error {
-	never := func(target, Entry, Fields, bool) (id.Revision, error) { return 0, nil }
-	return c.putUnlessHad(Change{Op: OpPut, Path: p, Entry: e, Mask: FieldsAll}, never)
+	return c.putUnless(Change{Op: OpPut, Path: p, Entry: e, Mask: FieldsAll}, false)
 }
 
-func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields, bool) (id.Revision, error)) error {
+// putUnless judges and applies a put; had: it is nothing where the path had it since
+// its base.
+func (c *commit) putUnless(ch Change, had bool) error {
 	t, err := c.resolve(ch.Path, ch.Base)
 	if err != nil {
 		return err
@@ -46,7 +47,9 @@ func (c *commit) putUnlessHad(ch Change, had func(target, Entry, Fields, bool) (
 		}
 		s.Base = base.held()
 	}
-	s.Had = func(e Entry, attributes Fields) (id.Revision, error) { return had(t, e, attributes, lost) }
+	if !s.Known {
+		s.Had = c.hadSince(t, lost, had)
+	}
 	j, err := judgePut(s)
 	if err != nil {
 		return err
@@ -262,6 +265,17 @@ func (c *commit) arrived(v version, r id.Revision) (came version, found bool, er
 
 // maxScan bounds how many versions of one path are compared with a change.
 const maxScan = 4096
+
+// hadSince is had for judging a put; a value of its own, so that a put whose author has
+// seen the head allocates none.
+func (c *commit) hadSince(t target, lost, had bool) func(Entry, Fields) (id.Revision, error) {
+	return func(e Entry, attributes Fields) (id.Revision, error) {
+		if !had {
+			return 0, nil
+		}
+		return c.had(t, e, attributes, lost)
+	}
+}
 
 // had returns the newest revision after t's base, up to the head, at which the
 // path had e's content and the named attributes of it, 0 if there is none. Without

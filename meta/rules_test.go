@@ -434,10 +434,10 @@ func (w *world) checkInvariants() {
 			w.t.Fatal(err)
 		}
 		sum := newEffects()
-		if err := v.d.changes(w.folder, r, func(x version) error { sum.add(x); return nil }); err != nil {
+		if err := v.d.changes(w.folder, r, func(x version) error { sum.add(&x); return nil }); err != nil {
 			w.t.Fatal(err)
 		}
-		if sum.sum() != c.Effects || sum.count != c.Changes || chainHash(last, c) != c.Hash {
+		if digest, count := sum.sum(); digest != c.Effects || count != c.Changes || chainHash(last, c) != c.Hash {
 			w.t.Errorf("hash chain is broken at revision %d", r)
 		}
 		last = c.Hash

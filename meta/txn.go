@@ -23,7 +23,7 @@ type txn struct {
 	// rows are the point rows of the batch; a nil value is a deleted row.
 	rows map[string][]byte
 	// newest are the newest versions of paths that the batch holds.
-	newest map[id.Folder]map[id.Path]version
+	newest map[id.Folder]map[id.Path]*version
 	// cur are the point rows of the entry under way, in order; last says where the newest
 	// of a key is.
 	cur  []pointRow
@@ -32,6 +32,8 @@ type txn struct {
 	its map[id.Folder]*kv.Iter
 	// limit is maxBatch, but for tests.
 	limit int
+	// key and value are scratch.
+	key, value []byte
 }
 
 type pointRow struct {
@@ -41,7 +43,7 @@ type pointRow struct {
 
 func newTxn(db *kv.DB, limit int) *txn {
 	return &txn{db: db, limit: limit, batch: db.NewBatch(), rows: make(map[string][]byte), last: make(map[string]int),
-		newest: make(map[id.Folder]map[id.Path]version), its: make(map[id.Folder]*kv.Iter)}
+		newest: make(map[id.Folder]map[id.Path]*version), its: make(map[id.Folder]*kv.Iter)}
 }
 
 // Get implements kv.Reader: the store as the entry under way sees it, point rows
@@ -87,10 +89,13 @@ func (t *txn) endEntry(index uint64) {
 	t.applied = index
 }
 
-// writeVersion adds a version to the batch.
-func writeVersion(b *kv.Batch, f id.Folder, v version) {
-	b.Set(versionKey(f, v.Path, v.Revision), v.encode())
-	b.Set(revisionKey(f, v.Revision, v.Path), nil)
+// writeVersion adds a version to a batch, which copies what it is given.
+func (t *txn) writeVersion(b *kv.Batch, f id.Folder, v *version) {
+	t.key = appendUint64(appendVersionPrefix(t.key[:0], f, v.Path), ^uint64(v.Revision))
+	t.value = v.appendRow(t.value[:0])
+	b.Set(t.key, t.value)
+	t.key = append(appendUint64(appendFolderKey(t.key[:0], keyRevision, f), uint64(v.Revision)), v.Path...)
+	b.Set(t.key, nil)
 }
 
 func eraseVersion(b *kv.Batch, f id.Folder, p id.Path, r id.Revision) {
@@ -135,7 +140,7 @@ func (t *txn) close() error {
 // effects of the one under way.
 func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 	if v, ok := t.newest[f][p]; ok {
-		return v, true, nil
+		return *v, true, nil
 	}
 	it := t.its[f]
 	if it == nil {
@@ -146,7 +151,8 @@ func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 		}
 		t.its[f] = it
 	}
-	prefix := versionPrefix(f, p)
+	t.key = appendVersionPrefix(t.key[:0], f, p)
+	prefix := t.key
 	it.Seek(prefix)
 	if !it.Next() {
 		return version{}, false, it.Err()
@@ -158,11 +164,12 @@ func (t *txn) head(f id.Folder, p id.Path) (version, bool, error) {
 	return v, err == nil, err
 }
 
-// note makes a version written to the batch visible to the entries that follow.
-func (t *txn) note(f id.Folder, v version) {
+// note makes a version written to the batch visible to the entries that follow. v must
+// not change any more.
+func (t *txn) note(f id.Folder, v *version) {
 	m := t.newest[f]
 	if m == nil {
-		m = make(map[id.Path]version)
+		m = make(map[id.Path]*version)
 		t.newest[f] = m
 	}
 	m[v.Path] = v

@@ -59,10 +59,9 @@ const (
 	flagCopied
 )
 
-// encode returns the row's value; path and revision are in the key.
-func (v version) encode() []byte {
+// appendRow appends the row's value; path and revision are in the key.
+func (v *version) appendRow(b []byte) []byte {
 	e := v.held()
-	b := make([]byte, 0, 96+len(e.Target)+len(v.From)+len(v.To))
 	var flags byte
 	set := func(f byte, on bool) {
 		if on {

@@ -130,9 +130,15 @@ func many(b *testing.B, f vfs.FS, x *index, dirs int) {
 	}
 }
 
-// BenchmarkScan scans a folder of 100,000 recorded files in 1,000 directories on
-// the real filesystem, watches included.
+// BenchmarkScan scans a folder of recorded files, 100 a directory, on the real
+// filesystem, watches included.
 func BenchmarkScan(b *testing.B) {
+	for _, dirs := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("files=%d", 100*dirs), func(b *testing.B) { benchScan(b, dirs) })
+	}
+}
+
+func benchScan(b *testing.B, dirs int) {
 	root := b.TempDir()
 	x := &fixture{root: root, index: newIndex()}
 	if err := os.MkdirAll(root+"/"+id.ReservedName, 0o700); err != nil {
@@ -146,7 +152,7 @@ func BenchmarkScan(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	many(b, f, x.index, 1000)
+	many(b, f, x.index, dirs)
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -163,8 +169,9 @@ func BenchmarkScan(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64(100*dirs), "files/op")
 	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/1024, "idle-KiB")
-	if s := w.Status(); s.Entries != 101000 || s.Watches != 1001 || s.Dirty != 0 {
+	if s := w.Status(); s.Entries != 101*dirs || s.Watches != dirs+1 || s.Dirty != 0 {
 		b.Errorf("status %+v", s)
 	}
 }

@@ -141,8 +141,9 @@ func (c *Client) Cat(ctx context.Context, r CatRequest, start func(CatInfo) io.W
 	}
 }
 
-// Profile copies one of the daemon's pprof profiles ("heap", "goroutine",
-// "profile?seconds=5", …) to w.
+// Profile copies one of the daemon's pprof profiles ("heap", "goroutine", "allocs",
+// "profile?seconds=5", "block?seconds=5", "mutex?seconds=5"), or an execution trace
+// ("trace?seconds=1"), to w.
 func (c *Client) Profile(ctx context.Context, name string, w io.Writer) error {
 	resp, err := c.send(ctx, "GET", "/v1/debug/pprof/"+name, nil)
 	if err != nil {

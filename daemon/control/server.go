@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -120,14 +119,7 @@ func (s *Server) routes() {
 	s.historyRoutes()
 
 	s.mux.HandleFunc("GET /v1/debug/trace", s.trace)
-	s.mux.HandleFunc("GET /v1/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
-		r.URL.Path = r.URL.Path[len("/v1"):] // pprof.Index insists on its own prefix
-		pprof.Index(w, r)
-	})
-	s.mux.HandleFunc("GET /v1/debug/pprof/profile", pprof.Profile)
-	s.mux.HandleFunc("GET /v1/debug/pprof/trace", pprof.Trace)
-	s.mux.HandleFunc("GET /v1/debug/pprof/cmdline", pprof.Cmdline)
-	s.mux.HandleFunc("GET /v1/debug/pprof/symbol", pprof.Symbol)
+	s.profileRoutes()
 
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, Errorf(CodeUsage, "the daemon knows no request %s %s", r.Method, r.URL.Path).

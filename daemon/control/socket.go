@@ -129,6 +129,11 @@ func bind(path string) (net.Listener, error) {
 		return net.Listen("unix", path)
 	}
 	dir := filepath.Join(filepath.Dir(path), bindName)
+	if name := filepath.Base(path); name != socketName {
+		// The run directory is shared by this user's nodes, some of which start now. No
+		// longer than the socket's own name.
+		dir = filepath.Join(filepath.Dir(path), "."+strings.TrimSuffix(name, ".sock"))
+	}
 	tmp := filepath.Join(dir, "s")
 	os.Remove(tmp)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

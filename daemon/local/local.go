@@ -33,7 +33,7 @@ type Options struct {
 
 // Open opens the store in dir and makes it if there is none.
 func Open(dir string, o Options) (*DB, error) {
-	k, err := kv.Open(dir, kv.Options{InMemory: o.InMemory, Log: o.Log, Fatal: o.Fatal, CacheBytes: 16 << 20, MemtableBytes: 8 << 20})
+	k, err := kv.Open(dir, kv.Options{InMemory: o.InMemory, Log: o.Log, Fatal: o.Fatal})
 	if err != nil {
 		return nil, fmt.Errorf("local index: %w", err)
 	}

@@ -213,6 +213,8 @@ type RunOptions struct {
 	Log  *slog.Logger // nil discards
 	// Ready is called once the node serves; addr is the address bound.
 	Ready func(addr string)
+
+	made func(*Node) // told of the node before it runs, in tests
 }
 
 // Run runs the node until ctx ends, and returns when all that it started has

@@ -84,6 +84,9 @@ func run(ctx context.Context, h home, o RunOptions) (err error) {
 		share: fetch.NewShare(), events: events.New(keptEvents), moves: make(chan moved, 16),
 		changes: newChanges(), lags: newLags(),
 	}
+	if o.made != nil {
+		o.made(n)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- n.run(ctx, o) }()
 	select {

@@ -410,3 +410,19 @@ func BenchmarkPull(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPullMissing asks another node for 8,192 objects that it does not have.
+func BenchmarkPullMissing(b *testing.B) {
+	m := &members{}
+	x, y := start(b, m), start(b, m)
+	connected(b, x, y)
+	want := new(fake).put(randoms(8192, 4<<10)...)
+	b.ReportAllocs()
+	for b.Loop() {
+		missing, err := x.Pull(b.Context(), id.Folder{}, nil, want, func(int, []byte) error { return nil })
+		if err != nil || len(missing) != len(want) {
+			b.Fatal(len(missing), err)
+		}
+	}
+	b.ReportMetric(float64(len(want)), "objects/op")
+}

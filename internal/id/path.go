@@ -41,7 +41,8 @@ func (p Path) Check() error {
 	if strings.IndexByte(string(p), 0) >= 0 {
 		return fmt.Errorf("%w %q: NUL byte", ErrBadPath, string(p))
 	}
-	for i, c := range strings.Split(string(p), "/") {
+	for rest, i := string(p), 0; ; i++ {
+		c, after, more := strings.Cut(rest, "/")
 		switch {
 		case c == "" || c == "." || c == "..":
 			return fmt.Errorf("%w %q: component %q", ErrBadPath, string(p), c)
@@ -50,8 +51,11 @@ func (p Path) Check() error {
 		case i == 0 && IsReserved(c):
 			return fmt.Errorf("%w %q: %s is Lockstep's own directory", ErrBadPath, string(p), ReservedName)
 		}
+		if !more {
+			return nil
+		}
+		rest = after
 	}
-	return nil
 }
 
 // IsReserved reports whether a root-level name is the reserved one on any

@@ -36,9 +36,9 @@ type fsm struct {
 	// fail reports an error after which the node must stop. Nothing is applied
 	// after it.
 	fail func(error)
-	// applied is told of each batch: the last index, and whether its last entry is
-	// one that the followers wait for (anything but an empty command).
-	applied func(last uint64, wanted bool)
+	// applied is told of each batch: the last index in it that the followers wait for
+	// (of anything but an empty command), 0 if there is none.
+	applied func(wanted uint64)
 
 	// seen is the last index that raft has given or restored since the start.
 	seen uint64
@@ -70,7 +70,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	have := f.m.AppliedIndex()
 	entries := make([]meta.IndexedEntry, 0, len(logs))
+	wanted := uint64(0)
 	for _, l := range logs {
+		if l.Type != raft.LogCommand || len(l.Data) > 0 {
+			wanted = l.Index
+		}
 		if l.Index <= have {
 			continue
 		}
@@ -88,7 +92,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		}
 	}
 	f.seen = last.Index
-	f.applied(last.Index, last.Type != raft.LogCommand || len(last.Data) > 0)
+	f.applied(wanted)
 	return answers
 }
 
@@ -196,7 +200,7 @@ func (f *fsm) adoptState(index uint64) error {
 	f.seen = index
 	f.restored.Store(index)
 	f.flushedTo(index)
-	f.applied(index, false)
+	f.applied(0)
 	f.log.Info("metadata restored from a snapshot", "index", index)
 	return nil
 }

@@ -132,7 +132,7 @@ type Node struct {
 	raft   *raft.Raft
 	slots  chan struct{} // bounds proposals in flight
 	large  chan struct{} // holds a token while a large body is checked
-	nudges chan uint64   // newest index that followers wait for
+	nudges chan uint64   // newest index that followers wait for, 0 if only the applied index moved
 
 	// fatal is closed after failure is set: the node must stop.
 	fatal   chan struct{}

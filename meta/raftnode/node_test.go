@@ -257,6 +257,58 @@ func TestNudge(t *testing.T) {
 	}
 }
 
+// TestNudgeBehindAnEmptyEntry: an empty entry that was appended while a commit was in
+// flight tells nobody of that commit, whether the two are applied together or not.
+func TestNudgeBehindAnEmptyEntry(t *testing.T) {
+	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
+		a := grown(t, c)
+		l := c.leader()
+		time.Sleep(5 * time.Second)
+		entries, err := l.node.m.LogEntries(a.env(a.last+1), textBody("x", 1), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if _, err := l.node.append(context.Background(), entries[0], false); err != nil {
+			t.Fatal(err)
+		}
+		l.node.appendEmpty()
+		for _, h := range c.hosts {
+			for len(content(h)) == 0 {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+		if late := time.Since(begin); late > 10*time.Millisecond {
+			t.Errorf("followers heard after %v, want a few ms", late)
+		}
+	})
+}
+
+func TestNudging(t *testing.T) {
+	type step struct {
+		wanted, last, applied uint64 // what a batch brought; the log and what is applied when the time has come
+		arm, due              bool
+	}
+	for name, steps := range map[string][]step{
+		"one commit":            {{5, 5, 5, true, true}, {0, 6, 6, false, false}},
+		"an empty one with it":  {{5, 6, 6, true, true}, {0, 7, 7, false, false}},
+		"an empty one after it": {{5, 6, 5, true, false}, {0, 6, 6, true, true}, {0, 7, 7, false, false}},
+		"a commit after it":     {{5, 6, 5, true, false}, {6, 6, 6, true, true}, {0, 7, 7, false, false}},
+		"one behind the nudge":  {{5, 5, 5, true, true}, {7, 7, 7, true, true}, {0, 8, 8, false, false}},
+		"none":                  {{0, 5, 5, false, false}},
+	} {
+		var n nudging
+		for i, s := range steps {
+			if arm := n.applied(s.wanted); arm != s.arm {
+				t.Errorf("%s: step %d: armed %v", name, i, arm)
+			}
+			if due := n.due(s.last, s.applied); due != s.due {
+				t.Errorf("%s: step %d: due %v", name, i, due)
+			}
+		}
+	}
+}
+
 func TestBarrierAndAppliedReached(t *testing.T) {
 	bubble(t, 3, Timings{}, func(t *testing.T, c *cluster) {
 		a := grown(t, c)
