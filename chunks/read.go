@@ -85,6 +85,9 @@ func (s *Store) lookup(k key) (place, bool, error) {
 	if !ok {
 		p, ok = s.syncing[k]
 	}
+	if !ok {
+		p, ok = s.recent[k]
+	}
 	s.mu.RUnlock()
 	if ok {
 		return p, true, nil
@@ -200,6 +203,7 @@ func (s *Store) badPlace(k key, p place, err error) {
 	if s.fresh[k] == p {
 		delete(s.fresh, k)
 	}
+	delete(s.recent, k)
 	s.mu.Unlock()
 	s.dropRow(packKey(k), p.encode())
 }

@@ -51,6 +51,8 @@ type Store struct {
 	// Sync makes durable. Invariant: an object that was written is in fresh, in
 	// syncing or has a row, at every moment.
 	fresh, syncing map[key]place
+	// recent are places of the newest rows.
+	recent map[key]place
 	// unsyncedRows: location rows were written that are not durable yet.
 	unsyncedRows bool
 	broken       error // after a failed fsync
@@ -90,7 +92,7 @@ func Open(o Options) (*Store, error) {
 		o: o, log: o.Log, kv: o.KV,
 		app:   appender{dir: o.Dir, fs: o.fs, rollAt: o.PackBytes, next: 1},
 		read:  handles{dir: o.Dir, fs: o.fs, open: make(map[uint32]*handle)},
-		fresh: make(map[key]place),
+		fresh: make(map[key]place), recent: make(map[key]place),
 	}
 	s.known.init()
 	if err := s.recover(context.Background()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/lockstep-sync/lockstep/internal/failpoint"
@@ -102,6 +103,7 @@ func (s *Store) syncRound() error {
 		}
 	}
 	s.mu.Lock()
+	s.remember(s.syncing)
 	s.syncing = nil
 	s.mu.Unlock()
 	s.app.mu.Lock()
@@ -116,6 +118,21 @@ func (s *Store) syncRound() error {
 		}
 	}
 	return nil
+}
+
+// maxRecent bounds the places that are remembered after their rows were written, about
+// 100 bytes each: what was just committed is what other nodes ask for now.
+const maxRecent = 1 << 15
+
+// remember keeps the places of the newest rounds. mu is held.
+func (s *Store) remember(places map[key]place) {
+	switch n := len(places); {
+	case n == 0 || n > 2*maxRecent:
+	case n+len(s.recent) > maxRecent:
+		s.recent = places
+	default:
+		maps.Copy(s.recent, places)
+	}
 }
 
 // persist does the writing of a round.
