@@ -22,10 +22,12 @@ type tag struct {
 	row  local.Row
 	had  bool
 	from local.Row // of MoveFrom
+	page *page
 }
 
-// bring compares the paths with the snap's head and brings what differs.
-func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
+// bring compares the paths with the snap's head and brings what differs. A page of new
+// things is put on the belt; any other one waits for what is on it.
+func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path, b *belt) error {
 	f, err := e.openFS()
 	if err != nil {
 		return err
@@ -39,28 +41,69 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path) error {
 		return err
 	}
 	defer e.haste.bringing()()
-	return e.stage(ctx, s, items)
+	if onlyNew(items) {
+		return e.stage(ctx, s, items, b)
+	}
+	if b.busy() {
+		if err := b.wait(); err != nil {
+			return err
+		}
+		if items, err = e.plan(s, f, paths); err != nil || len(items) == 0 {
+			return err
+		}
+	}
+	return e.stage(ctx, s, items, nil)
 }
 
 // stage stages items and moves them into place. Where there is no room for all, the
 // half of them is tried: one file that does not fit keeps no other from coming.
-func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item) error {
-	defer e.unshare()
+//
+// With a belt the last step goes on in the background.
+func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item, belt *belt) error {
+	pg := new(page)
+	for i := range items {
+		t := items[i].Tag.(tag)
+		t.page = pg
+		items[i].Tag = t
+	}
 	sctx, ended := e.overtakable(ctx, s, items)
-	staged, err := e.exec.Stage(sctx, items)
-	if overtaken := ended(); err != nil && overtaken && ctx.Err() == nil {
+	staged, err := e.exec.StageLoose(sctx, items)
+	overtaken := ended()
+	if err == nil && belt != nil {
+		return belt.put(func() error {
+			defer pg.end(e, items)
+			if err := e.exec.Settle(staged); err != nil {
+				return e.stageFailed(ctx, items, err)
+			}
+			return e.land(ctx, s.index, items, staged)
+		}, func() { e.exec.Discard(staged); pg.end(e, items) })
+	}
+	defer pg.end(e, items)
+	if err != nil && overtaken && ctx.Err() == nil {
 		return errOvertaken
 	}
+	if err == nil {
+		err = e.exec.Settle(staged)
+	}
 	if n := len(items) / 2; diskFull(err) && n > 0 {
-		if err := e.stage(ctx, s, items[:n]); err != nil {
+		if err := belt.wait(); err != nil {
 			return err
 		}
-		return e.stage(ctx, s, items[n:])
+		if err := e.stage(ctx, s, items[:n], nil); err != nil {
+			return err
+		}
+		return e.stage(ctx, s, items[n:], nil)
 	}
 	if err != nil {
 		return e.stageFailed(ctx, items, err)
 	}
-	if err := e.place(s, placements(items, staged.Sources())); err != nil {
+	return e.land(ctx, s.index, items, staged)
+}
+
+// land moves what is staged and durable into place. index is that of the log entry that
+// it was decided from.
+func (e *Engine) land(ctx context.Context, index uint64, items []materialize.Item, staged *materialize.Staged) error {
+	if err := e.place(index, placements(items, staged.Sources())); err != nil {
 		e.exec.Discard(staged)
 		return err
 	}

@@ -120,9 +120,8 @@ type Engine struct {
 	// commitMax is commitBytes; set by New.
 	commitMax int
 
-	// shared are the stages of the plan that is being brought. Its own lock, innermost.
-	sharedMu sync.Mutex
-	shared   []*fetch.Source
+	// page is pagePaths and firstPage firstPagePaths; set by New.
+	page, firstPage int
 
 	// hashing and staging are the files that are being read and written, for why.
 	hashing, staging works
@@ -140,7 +139,7 @@ func New(o Options) *Engine {
 		trace: trace.New(), kick: make(chan struct{}, 1), pack: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: make(map[id.Path]id.Sequence), trees: make(map[id.Path]id.Sequence), ajar: make(map[id.Path]bool),
 		flight: make(map[id.Sequence]flight), awaited: make(map[id.Sequence]struct{}), compareAll: true, least: brakeLeast, calm: brakeCalm, haste: haste{least: orderBytes, after: overtakeAfter, share: prepareShare},
-		commitMax: commitBytes,
+		commitMax: commitBytes, page: pagePaths, firstPage: firstPagePaths,
 	}
 	if o.Moved == nil {
 		e.o.Moved = func() {}

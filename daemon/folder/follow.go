@@ -224,10 +224,16 @@ func (e *Engine) bringAll(ctx context.Context, s *snap, paths []id.Path, seen id
 // bringPages brings the paths page by page. With an error it returns those from the
 // page on that met it.
 func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first bool) (rest []id.Path, err error) {
-	maxPaths, maxBytes := pagePaths, int64(pageBytes)
+	maxPaths, maxBytes := e.page, int64(pageBytes)
 	if first {
-		maxPaths, maxBytes = firstPagePaths, firstPageBytes
+		maxPaths, maxBytes = e.firstPage, firstPageBytes
 	}
+	var b belt
+	defer func() {
+		if werr := b.wait(); werr != nil {
+			err = werr
+		}
+	}()
 	for len(paths) > 0 {
 		n, bytes := 0, int64(0)
 		for n < len(paths) && n < maxPaths && (n == 0 || bytes < maxBytes) {
@@ -238,7 +244,7 @@ func (e *Engine) bringPages(ctx context.Context, s *snap, paths []id.Path, first
 			bytes += v.Entry.Size
 			n++
 		}
-		if err := e.bring(ctx, s, paths[:n]); err != nil {
+		if err := e.bring(ctx, s, paths[:n], &b); err != nil {
 			return slices.Clone(paths), err
 		}
 		if err := ctx.Err(); err != nil {

@@ -142,7 +142,11 @@ func TestDuringFirstSync(t *testing.T) {
 			b.gate, b.gated = make(chan struct{}), make(chan struct{}, 1)
 			b.least = 1000 // that the directory goes is meant
 			b.start()
-			<-b.gated // d and d/a… are there, the rest is being pulled
+			<-b.gated // the rest is being pulled
+			eventually(t, "the first page: d and d/a…", func() error {
+				_, err := os.Lstat(b.path(fmt.Sprintf("d/a%03d", firstPageBytes/size-1)))
+				return err
+			})
 			k.do(b)
 			b.captured()
 			close(b.gate)

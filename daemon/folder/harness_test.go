@@ -92,6 +92,7 @@ type node struct {
 	commitMax int
 	calm      time.Duration // that ends a mass deletion
 	hasty     int64         // bytes of a stage that is cut short, after a millisecond; 0: as ever
+	page      int           // paths that are brought as one; 0: as ever
 	only      string
 	was       []string // what it kept before
 
@@ -323,6 +324,9 @@ func (n *node) start() {
 	}
 	if n.commitMax != 0 {
 		e.commitMax = n.commitMax
+	}
+	if n.page != 0 {
+		e.page, e.firstPage = n.page, n.page
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 
 	"github.com/lockstep-sync/lockstep/chunks"
 	"github.com/lockstep-sync/lockstep/daemon/fetch"
@@ -25,7 +26,7 @@ type content struct{ e *Engine }
 func (c content) Fill(ctx context.Context, reqs []materialize.FillRequest) []error {
 	in := make([]fetch.Request, len(reqs))
 	for i, r := range reqs {
-		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Resume: r.Resume, Source: c.e.share(r.Stage), Meter: c.e.staging.begin(r.Path, r.Entry.Size)}
+		in[i] = fetch.Request{File: fileOf(r.Entry), To: r.Handle, Resume: r.Resume, Source: r.Tag.(tag).page.share(c.e, r.Stage), Meter: c.e.staging.begin(r.Path, r.Entry.Size)}
 	}
 	errs := c.e.fill.Fill(ctx, in)
 	for i, err := range errs {
@@ -42,25 +43,33 @@ func (c content) Fill(ctx context.Context, reqs []materialize.FillRequest) []err
 	return errs
 }
 
+// page is what is staged and placed together, as others see it.
+type page struct {
+	mu     sync.Mutex
+	shared []*fetch.Source // guarded by mu
+}
+
 // share lets other nodes have the chunks of a stage while it is filled, and until it
 // is in its place.
-func (e *Engine) share(stage id.Path) *fetch.Source {
+func (p *page) share(e *Engine, stage id.Path) *fetch.Source {
 	src := e.o.Share.Source(func() (chunks.LocationFile, error) { return e.OpenLocation(stage) })
-	e.sharedMu.Lock()
-	defer e.sharedMu.Unlock()
-	e.shared = append(e.shared, src)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shared = append(p.shared, src)
 	return src
 }
 
-// unshare ends that: the stages are in their places, or gone.
-func (e *Engine) unshare() {
-	e.staging.endAll()
-	e.sharedMu.Lock()
-	defer e.sharedMu.Unlock()
-	for _, src := range e.shared {
+// end ends that: the stages are in their places, or gone.
+func (p *page) end(e *Engine, items []materialize.Item) {
+	for _, it := range items {
+		e.staging.end(it.Path)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, src := range p.shared {
 		src.Drop()
 	}
-	e.shared = nil
+	p.shared = nil
 }
 
 // known is the local index as the watcher asks for it: watcher.Known.

@@ -27,9 +27,9 @@ func placements(items []materialize.Item, from []materialize.Source) []local.Pla
 // committed as far as the snap's. After a crash the disk may be newer than the rows,
 // and than the state that the log is replayed to: without this, what others did
 // would pass for the user's own change of an older version.
-func (e *Engine) place(s *snap, coming []local.Placement) error {
+func (e *Engine) place(index uint64, coming []local.Placement) error {
 	b := e.o.Local.NewBatch()
-	b.Committed(e.o.ID, s.index)
+	b.Committed(e.o.ID, index)
 	for _, p := range coming {
 		b.Place(e.o.ID, p.Path, p)
 	}

@@ -175,6 +175,10 @@ func randomRun(t *rapid.T, dir string, nodes, writers int, rules, modes, only bo
 			n.hasty, n.slow = 1, 3*time.Millisecond
 		}
 	}
+	page := rapid.SampledFrom([]int{0, 0, 1, 2, 5}).Draw(t, "page")
+	for _, n := range c.nodes {
+		n.page = page
+	}
 	small := rapid.SampledFrom([]int{0, 0, 500, 1500}).Draw(t, "largest commit")
 	for _, n := range c.nodes {
 		n.commitMax = small

@@ -75,7 +75,7 @@ func (e *Engine) shutAll(ctx context.Context, s *snap) (rest []id.Path, err erro
 	slices.Sort(ready)
 	s.shutting = true
 	defer func() { s.shutting = false }()
-	if err := e.bring(ctx, s, slices.Clone(ready)); err != nil {
+	if err := e.bring(ctx, s, slices.Clone(ready), nil); err != nil {
 		return ready, err
 	}
 	return nil, nil

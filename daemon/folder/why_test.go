@@ -91,6 +91,6 @@ func TestWhyReceivingAndStaging(t *testing.T) {
 	if x := b.why("big", Staging); x.Work.Done != size || x.Work.Size != size {
 		t.Errorf("complete: %+v", x.Work)
 	}
-	b.engine.unshare()
+	b.engine.staging.end("big")
 	b.why("big", InSync)
 }

@@ -112,6 +112,7 @@ type FillRequest struct {
 	Resume bool
 	// Stage is where the file is until Commit, for who shares it with other nodes.
 	Stage id.Path
+	Tag   any // the Item's
 }
 
 // ErrMissing is wrapped by Fill where nobody online has the content.

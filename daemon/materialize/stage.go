@@ -50,6 +50,8 @@ type Staged struct {
 	plan *plan
 	dir  id.Path // tmp/p-RANDOM; "" if nothing was staged
 	at   []stage // one an item
+	// loose: it is not durable yet.
+	loose bool
 }
 
 // stage is one item's staged file, symlink or directory.
@@ -79,7 +81,39 @@ func (e *NoSpaceError) Error() string {
 // Errors are *NoSpaceError, ErrBadPlan, the context's, and those of the
 // filesystem that concern all files: a full disk, a failed fsync. What was staged
 // when ctx ended is used by the next Stage that wants it, of this run or the next.
-func (x *Executor) Stage(ctx context.Context, items []Item) (_ *Staged, err error) {
+func (x *Executor) Stage(ctx context.Context, items []Item) (*Staged, error) {
+	s, err := x.StageLoose(ctx, items)
+	if err == nil {
+		err = x.Settle(s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Settle makes durable what StageLoose wrote. After an error, which is as Stage's, it is
+// discarded.
+func (x *Executor) Settle(s *Staged) (err error) {
+	if !s.loose {
+		return nil
+	}
+	fsys, err := x.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, fsys.Close()) }()
+	if err := fsys.SyncAll(); err != nil {
+		x.discard(fsys, s)
+		return fmt.Errorf("stage: %w", &syncError{err})
+	}
+	s.loose = false
+	return nil
+}
+
+// StageLoose is Stage, but that what it wrote may not be durable: Settle comes before
+// Commit. So the disk can work for one plan while the next one is being staged.
+func (x *Executor) StageLoose(ctx context.Context, items []Item) (_ *Staged, err error) {
 	p, err := newPlan(items)
 	if err != nil {
 		return nil, err
@@ -231,7 +265,8 @@ func (x *Executor) stageAll(ctx context.Context, fsys vfs.FS, s *Staged) error {
 		return err
 	}
 	if group {
-		return fsys.SyncAll()
+		s.loose = true
+		return nil
 	}
 	for _, st := range s.plan.steps {
 		if st.op == opPut && !st.lifted && st.expect.Kind != vfs.Absent {
@@ -357,7 +392,7 @@ func (x *Executor) fill(ctx context.Context, fsys vfs.FS, s *Staged, part []int,
 			}
 			continue
 		}
-		reqs = append(reqs, FillRequest{Path: it.Path, Entry: it.Want, Handle: h, Resume: resume, Stage: st.path})
+		reqs = append(reqs, FillRequest{Path: it.Path, Entry: it.Want, Handle: h, Resume: resume, Stage: st.path, Tag: it.Tag})
 		of = append(of, i)
 	}
 	if len(reqs) == 0 {
