@@ -4,9 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"sync"
 
 	"github.com/lockstep-sync/lockstep/chunks/pack"
 	"github.com/lockstep-sync/lockstep/internal/id"
+	"github.com/lockstep-sync/lockstep/internal/kv"
 )
 
 // Keys in the shared store, all below 'C'. Numbers in keys are big-endian, so
@@ -52,8 +55,9 @@ var errRow = errors.New("index row is malformed")
 
 const placeLen = 17
 
-func packKey(k key) []byte {
-	b := make([]byte, 0, 35)
+func packKey(k key) []byte { return appendPackKey(make([]byte, 0, 35), k) }
+
+func appendPackKey(b []byte, k key) []byte {
 	b = append(b, prefixPack...)
 	b = append(b, byte(k.kind))
 	return append(b, k.id[:]...)
@@ -86,7 +90,28 @@ func decodePlace(k Kind, b []byte) (place, error) {
 	return p, nil
 }
 
-func locationPrefix(d id.Digest) []byte { return append([]byte(prefixLocation), d[:]...) }
+func appendLocationPrefix(b []byte, d id.Digest) []byte {
+	return append(append(b, prefixLocation...), d[:]...)
+}
+
+// scratch is what a look-up needs for its time.
+type scratch struct {
+	key, end, value []byte
+	header          [pack.RecordHeaderLen]byte
+}
+
+var scratches = sync.Pool{New: func() any {
+	return &scratch{key: make([]byte, 0, 64), end: make([]byte, 0, 64), value: make([]byte, 0, 64)}
+}}
+
+// locations returns an iterator over the places in files of chunk d, which is to be
+// closed before c is used again.
+func (c *scratch) locations(db *kv.DB, d id.Digest) (*kv.Iter, error) {
+	c.key = appendLocationPrefix(c.key[:0], d)
+	// Behind all keys that go on with a file and an offset, as no file has this number.
+	c.end = binary.BigEndian.AppendUint64(append(c.end[:0], c.key...), math.MaxUint64)
+	return db.Iter(c.key, c.end)
+}
 
 func locationKey(d id.Digest, file uint64, off int64) []byte {
 	b := make([]byte, 0, 50)

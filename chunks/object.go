@@ -162,7 +162,7 @@ func decompress(dst, data []byte, n int) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return out, nil
+	return dst[:len(out)], nil // with all its room, for the next one may be longer
 }
 
 // Decode undoes what Raw did and verifies: data is the stored form of object d,

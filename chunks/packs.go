@@ -167,15 +167,15 @@ type handle struct {
 // maxHandles bounds the packs open for reading.
 const maxHandles = 64
 
-// acquire opens pack n; the caller calls release.
-func (h *handles) acquire(n uint32) (f packFile, release func(), err error) {
+// acquire opens pack n; the caller releases it.
+func (h *handles) acquire(n uint32) (*handle, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x := h.open[n]
 	if x == nil {
 		f, err := h.fs.OpenRead(filepath.Join(h.dir, packName(n)))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if len(h.open) >= maxHandles {
 			h.evict()
@@ -186,7 +186,7 @@ func (h *handles) acquire(n uint32) (f packFile, release func(), err error) {
 	h.tick++
 	x.refs++
 	x.used = h.tick
-	return x.f, func() { h.release(x) }, nil
+	return x, nil
 }
 
 func (h *handles) release(x *handle) {

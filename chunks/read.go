@@ -10,7 +10,6 @@ import (
 
 	"github.com/lockstep-sync/lockstep/chunks/pack"
 	"github.com/lockstep-sync/lockstep/internal/id"
-	"github.com/lockstep-sync/lockstep/internal/kv"
 )
 
 // maxLocations bounds how many files are tried for one chunk.
@@ -69,8 +68,9 @@ func (s *Store) has(k key) bool {
 	if k.kind != Chunk {
 		return false
 	}
-	lo := locationPrefix(k.id)
-	it, err := s.kv.Iter(lo, kv.PrefixEnd(lo))
+	c := scratches.Get().(*scratch)
+	defer scratches.Put(c)
+	it, err := c.locations(s.kv, k.id)
 	if err != nil {
 		return false
 	}
@@ -92,10 +92,14 @@ func (s *Store) lookup(k key) (place, bool, error) {
 	if ok {
 		return p, true, nil
 	}
-	v, ok, err := s.kv.Get(packKey(k))
+	c := scratches.Get().(*scratch)
+	defer scratches.Put(c)
+	c.key = appendPackKey(c.key[:0], k)
+	v, ok, err := s.kv.Read(c.key, c.value)
 	if err != nil || !ok {
 		return place{}, false, err
 	}
+	c.value = v
 	p, err = decodePlace(k.kind, v)
 	if err != nil {
 		s.log.Error("chunk index", "object", k.id, "error", err)
@@ -162,12 +166,15 @@ func (s *Store) readPlace(k key, p place, buf []byte) ([]byte, error) {
 // readPayload reads the record at p and checks that it is object k's and that
 // its payload is sound. The result is in buf if that has the room.
 func (s *Store) readPayload(k key, p place, buf []byte) ([]byte, error) {
-	f, release, err := s.read.acquire(p.pack)
+	h, err := s.read.acquire(p.pack)
 	if err != nil {
 		return nil, fmt.Errorf("open pack %q: %w", packName(p.pack), err)
 	}
-	defer release()
-	var hdr [pack.RecordHeaderLen]byte
+	defer s.read.release(h)
+	f := h.f
+	c := scratches.Get().(*scratch)
+	defer scratches.Put(c)
+	hdr := &c.header
 	if err := pack.ReadFull(f, hdr[:], int64(p.off)); err != nil {
 		return nil, fmt.Errorf("read pack %q: %w", packName(p.pack), err)
 	}
@@ -245,8 +252,9 @@ type location struct {
 
 // locations lists the files that may hold chunk d.
 func (s *Store) locations(d id.Digest) (out []location, err error) {
-	lo := locationPrefix(d)
-	it, err := s.kv.Iter(lo, kv.PrefixEnd(lo))
+	c := scratches.Get().(*scratch)
+	defer scratches.Put(c)
+	it, err := c.locations(s.kv, d)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,7 @@ type scanner struct {
 	size    int64
 	maxLen  func(uint8) int
 	fn      func(Found) error
+	header  [RecordHeaderLen]byte
 	payload []byte
 	window  []byte
 }
@@ -72,14 +73,13 @@ type scanner struct {
 // record reads the record at and hands it to fn. It returns the offset behind
 // it; ok is false where there is no sound one.
 func (s *scanner) record(at int64, resync bool) (next int64, ok bool, err error) {
-	var hdr [RecordHeaderLen]byte
 	if at+RecordHeaderLen > s.size {
 		return 0, false, nil
 	}
-	if err := ReadFull(s.r, hdr[:], at); err != nil {
+	if err := ReadFull(s.r, s.header[:], at); err != nil {
 		return 0, false, fmt.Errorf("read pack record at %d: %w", at, err)
 	}
-	rec, err := ParseRecord(hdr[:], s.maxLen)
+	rec, err := ParseRecord(s.header[:], s.maxLen)
 	if err != nil || at+rec.Len() > s.size {
 		return 0, false, nil
 	}

@@ -111,6 +111,7 @@ type frameReader struct {
 	want []Want
 	seen [MaxBatch]bool
 	left int
+	head [frameHead]byte
 }
 
 func newFrameReader(r io.Reader, want []Want) *frameReader {
@@ -125,7 +126,7 @@ func (f *frameReader) next() (frame, error) {
 	}
 	h := frame{state: frameWait}
 	for h == (frame{state: frameWait}) {
-		var b [frameHead]byte
+		b := &f.head
 		if _, err := io.ReadFull(f.r, b[:]); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF

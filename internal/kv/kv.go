@@ -144,6 +144,9 @@ type Reader interface {
 // Get implements Reader.
 func (d *DB) Get(key []byte) ([]byte, bool, error) { return get(d.p, key) }
 
+// Read is Get into dst, if that has the room: for many look-ups in a row.
+func (d *DB) Read(key, dst []byte) ([]byte, bool, error) { return read(d.p, key, dst[:0]) }
+
 // Iter implements Reader.
 func (d *DB) Iter(lo, hi []byte) (*Iter, error) { return iter(d.p, lo, hi) }
 
@@ -285,7 +288,10 @@ func PrefixEnd(prefix []byte) []byte {
 	return nil
 }
 
-func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
+func get(r pebble.Reader, key []byte) ([]byte, bool, error) { return read(r, key, []byte{}) }
+
+// read appends the value to dst.
+func read(r pebble.Reader, key, dst []byte) ([]byte, bool, error) {
 	v, c, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
@@ -293,8 +299,7 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, damage(err)
 	}
-	out := append([]byte{}, v...)
-	return out, true, c.Close()
+	return append(dst, v...), true, c.Close()
 }
 
 func iter(r pebble.Reader, lo, hi []byte) (*Iter, error) {
