@@ -1,0 +1,26 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+)
+
+func changed(fs.FileInfo) time.Time { return time.Time{} }
+func peakOf(*os.ProcessState) int64 { return 0 }
+func procUsage(int) (usage, error)  { return usage{}, errors.ErrUnsupported }
+func loBytes() (int64, error)       { return 0, errors.ErrUnsupported }
+func canIsolate() bool              { return false }
+func isolate([]string) *exec.Cmd    { return nil }
+func enter() error                  { return errors.ErrUnsupported }
+func trim(string) error             { return nil }
+func reflink(_, _ *os.File) error   { return errors.ErrUnsupported }
+func syncFS(string) error           { return exec.Command("sync").Run() }
+func quickEnd(*exec.Cmd)            {}
+func mountImage(string, string, int64) (func() error, error) {
+	return nil, errors.ErrUnsupported
+}
