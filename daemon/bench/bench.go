@@ -140,18 +140,21 @@ func (r *run1) add(workload, metric, unit string, v float64) {
 	r.put(figure{Workload: workload, Metric: metric, Unit: unit, Tool: r.tool, Run: r.n, Value: v})
 }
 
-// fail records that a scenario's remaining workloads gave nothing.
-func (r *run1) fail(sc scenario, err error) {
-	note := "failed: " + err.Error()
-	switch {
-	case errors.Is(err, errNotApplicable):
-		return
-	case errors.Is(err, errOver):
+// miss records that a figure could not be had, and why.
+func (r *run1) miss(workload, metric, unit string, err error) {
+	note := err.Error()
+	if errors.Is(err, errOver) {
 		note = fmt.Sprintf("over the limit of %s", r.b.limit)
 	}
+	r.got = append(r.got, workload)
+	r.put(figure{Workload: workload, Metric: metric, Unit: unit, Tool: r.tool, Run: r.n, Note: note})
+}
+
+// fail records that a scenario's remaining workloads gave nothing.
+func (r *run1) fail(sc scenario, err error) {
 	for _, w := range sc.workloads {
-		if !slices.Contains(r.got, w) {
-			r.put(figure{Workload: w, Metric: sc.metric(), Unit: "s", Tool: r.tool, Run: r.n, Note: note})
+		if !slices.Contains(r.got, w) && !errors.Is(err, errNotApplicable) {
+			r.miss(w, sc.metric(), "s", err)
 		}
 	}
 }

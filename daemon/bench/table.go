@@ -51,5 +51,5 @@ func short(v float64) string {
 	case v >= 1:
 		return strconv.FormatFloat(v, 'f', 2, 64)
 	}
-	return strings.TrimRight(strconv.FormatFloat(v, 'f', 4, 64), "0")
+	return strings.TrimRight(strings.TrimRight(strconv.FormatFloat(v, 'f', 4, 64), "0"), ".")
 }

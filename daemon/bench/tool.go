@@ -69,7 +69,7 @@ type sender interface {
 
 // allTools in the order of the table.
 func allTools() []tool {
-	return []tool{cpTool{}, lockstepTool{}}
+	return []tool{cpTool{}, lockstepTool{}, rsyncTool{}, unisonTool{}, syncthingTool{}, resticTool{}, gitTool{}}
 }
 
 // installed says why a program is missing.
