@@ -35,10 +35,7 @@ func (w *watch) seen() bool {
 		have, _, err := look(filepath.Join(w.root, filepath.FromSlash(p)))
 		want := w.want[p]
 		want.sum = [32]byte{}
-		if w.leave.mtimes {
-			have.mtime = want.mtime
-		}
-		if err != nil || have != want {
+		if err != nil || w.leave.equate(want, have) != want {
 			return false
 		}
 	}

@@ -153,9 +153,15 @@ func (r *run1) miss(workload, metric, unit string, err error) {
 // fail records that a scenario's remaining workloads gave nothing.
 func (r *run1) fail(sc scenario, err error) {
 	for _, w := range sc.workloads {
-		if !slices.Contains(r.got, w) && !errors.Is(err, errNotApplicable) {
-			r.miss(w, sc.metric(), "s", err)
+		_, stays := r.s.(restarter)
+		if slices.Contains(r.got, w) || errors.Is(err, errNotApplicable) || w == "W6" && !stays {
+			continue
 		}
+		unit := "s"
+		if sc.alone != nil {
+			unit = "1/s"
+		}
+		r.miss(w, sc.metric(), unit, err)
 	}
 }
 
@@ -164,7 +170,11 @@ func (r *run1) put(f figure) {
 		return
 	}
 	r.b.figs = append(r.b.figs, f)
-	fmt.Fprintf(r.b.out, "#   %-4s %-24s %s %s %s\n", f.Workload, f.Metric, short(f.Value), f.Unit, f.Note)
+	value := short(f.Value) + " " + f.Unit
+	if f.Note != "" {
+		value = f.Note
+	}
+	fmt.Fprintf(r.b.out, "#   %-4s %-28s %s\n", f.Workload, f.Metric, value)
 	r.b.line(f)
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,12 +24,25 @@ func changed(st fs.FileInfo) time.Time {
 	return time.Time{}
 }
 
-// peakOf is the peak RSS of an ended process or of its largest descendant, in bytes.
-func peakOf(ps *os.ProcessState) int64 {
-	if r, ok := ps.SysUsage().(*syscall.Rusage); ok {
-		return r.Maxrss << 10
+// descendants are a process and those below it, as far as they run now.
+func descendants(pid int) []int {
+	out := []int{pid}
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // a list for each thread
+	if err != nil {
+		return out
 	}
-	return 0
+	for _, l := range lists {
+		b, err := os.ReadFile(l)
+		if err != nil {
+			continue // it has ended
+		}
+		for _, f := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				out = append(out, descendants(child)...)
+			}
+		}
+	}
+	return out
 }
 
 // clockTick is the unit of CPU times in /proc on every Linux that Go runs on.
@@ -172,7 +186,11 @@ func syncFS(dir string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
-// quickEnd has the system end a process of ours when we end.
-func quickEnd(cmd *exec.Cmd) {
+// apart puts a command into a group of its own: a ^C at the terminal is for us, who then
+// end it.
+func apart(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
+
+// killAll kills a command that was put apart, and what it has started.
+func killAll(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -11,7 +11,7 @@ import (
 )
 
 func changed(fs.FileInfo) time.Time { return time.Time{} }
-func peakOf(*os.ProcessState) int64 { return 0 }
+func descendants(int) []int         { return nil }
 func procUsage(int) (usage, error)  { return usage{}, errors.ErrUnsupported }
 func loBytes() (int64, error)       { return 0, errors.ErrUnsupported }
 func canIsolate() bool              { return false }
@@ -20,7 +20,9 @@ func enter() error                  { return errors.ErrUnsupported }
 func trim(string) error             { return nil }
 func reflink(_, _ *os.File) error   { return errors.ErrUnsupported }
 func syncFS(string) error           { return exec.Command("sync").Run() }
-func quickEnd(*exec.Cmd)            {}
+func apart(*exec.Cmd)               {}
+func killAll(cmd *exec.Cmd)         { _ = cmd.Process.Kill() }
+
 func mountImage(string, string, int64) (func() error, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -92,21 +93,47 @@ type commands struct {
 func (c *commands) run(ctx context.Context, dir string, env []string, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	quickEnd(cmd)
-	out, err := cmd.CombinedOutput()
-	if ps := cmd.ProcessState; ps != nil {
-		c.mu.Lock()
-		c.total.cpu += ps.UserTime() + ps.SystemTime()
-		c.total.peak = max(c.total.peak, peakOf(ps))
-		c.mu.Unlock()
+	apart(cmd)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return err
 	}
+	stop, peak := make(chan struct{}), make(chan int64)
+	go func() { peak <- sample(cmd.Process.Pid, stop) }() // ends by stop
+	err := cmd.Wait()
+	close(stop)
+	c.mu.Lock()
+	c.total.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	c.total.peak = max(c.total.peak, <-peak)
+	c.mu.Unlock()
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, lastLine(string(out)))
+		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, lastLine(out.String()))
 	}
 	return nil
+}
+
+// sample looks each 10 ms at the peak RSS of a process and its descendants until stop is
+// closed, and returns the largest. (What wait reports is no use: a process begins with the
+// peak of the one that started it, us.)
+func sample(pid int, stop <-chan struct{}) (peak int64) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return peak
+		case <-tick.C:
+			for _, p := range descendants(pid) {
+				if u, err := procUsage(p); err == nil {
+					peak = max(peak, u.peak)
+				}
+			}
+		}
+	}
 }
 
 // sync writes the filesystem that holds dir back, as a command, so that it is counted.
@@ -181,7 +208,7 @@ func startDaemon(dir, log string, env []string, args ...string) (*daemon, error)
 	}
 	d := &daemon{cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{})}
 	d.cmd.Dir, d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = dir, append(os.Environ(), env...), f, f
-	quickEnd(d.cmd)
+	apart(d.cmd)
 	if err := d.cmd.Start(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -193,13 +220,19 @@ func startDaemon(dir, log string, env []string, args ...string) (*daemon, error)
 	return d, nil
 }
 
-// usage of the process and the children it has waited for.
-func (d *daemon) usage() usage {
-	u, err := procUsage(d.cmd.Process.Pid)
-	if err != nil {
-		return usage{}
+// usage of the process and its descendants, those included that it has waited for: the
+// peak is the largest process's.
+func (d *daemon) usage() (sum usage) {
+	for _, pid := range descendants(d.cmd.Process.Pid) {
+		u, err := procUsage(pid)
+		if err != nil {
+			continue // it has ended
+		}
+		sum.cpu += u.cpu
+		sum.rss += u.rss
+		sum.peak = max(sum.peak, u.peak)
 	}
-	return u
+	return sum
 }
 
 // end asks the process to end, and kills it after a while.
@@ -211,7 +244,7 @@ func (d *daemon) end() {
 	select {
 	case <-d.done:
 	case <-time.After(10 * time.Second):
-		_ = d.cmd.Process.Kill()
+		killAll(d.cmd)
 		<-d.done
 	}
 }

@@ -23,7 +23,7 @@ func (lockstepTool) start(ctx context.Context, b *bench, dir string, n int) (ses
 	if err != nil {
 		return nil, err
 	}
-	s := &lockstepSession{c: c, revs: map[string]uint64{}}
+	s := &lockstepSession{c: c, binary: b.binary, revs: map[string]uint64{}}
 	for i := range n {
 		if _, err := c.Add(ctx, nodeName(i)); err != nil {
 			return s, err
@@ -38,8 +38,10 @@ func (lockstepTool) start(ctx context.Context, b *bench, dir string, n int) (ses
 }
 
 type lockstepSession struct {
-	c    *harness.Cluster
-	revs map[string]uint64
+	commands // of a user's, beside the nodes
+	c        *harness.Cluster
+	binary   string
+	revs     map[string]uint64
 }
 
 func (s *lockstepSession) roots() (out []string) {
@@ -54,13 +56,13 @@ func (s *lockstepSession) leaves() leave                                 { retur
 func (s *lockstepSession) close() error                                  { return s.c.Close() }
 
 func (s *lockstepSession) used() []usage {
-	out := make([]usage, len(s.c.Nodes))
+	out := make([]usage, len(s.c.Nodes), len(s.c.Nodes)+1)
 	for i, n := range s.c.Nodes {
 		if pid := n.PID(); pid != 0 {
 			out[i], _ = procUsage(pid) // none of one that has just ended
 		}
 	}
-	return out
+	return append(out, s.usage())
 }
 
 func (s *lockstepSession) stop(ctx context.Context, node int) error { return s.c.Nodes[node].Stop(ctx) }
@@ -88,11 +90,7 @@ func (s *lockstepSession) keep(ctx context.Context, name string) error {
 }
 
 func (s *lockstepSession) revert(ctx context.Context, name string) (bool, error) {
-	r, err := s.c.Nodes[0].Run(ctx, "rollback", fmt.Sprintf("%s@%d", folderName, s.revs[name]))
-	if err == nil && r.Code != 0 {
-		err = fmt.Errorf("lockstep rollback: exit %d: %s", r.Code, r.Stderr)
-	}
-	return false, err
+	return false, s.run(ctx, "", nil, s.binary, "--home", s.c.Nodes[0].Home, "rollback", fmt.Sprintf("%s@%d", folderName, s.revs[name]))
 }
 
 func (s *lockstepSession) sent(ctx context.Context) (int64, error) {

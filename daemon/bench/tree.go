@@ -109,16 +109,26 @@ func sumOf(r io.Reader, buf []byte) (sum [32]byte, err error) {
 }
 
 // leave says what a tool does not keep, so that it is not compared for it.
-type leave struct{ mtimes bool }
+type leave struct {
+	mtimes bool
+	// below is what a tool cuts off from mtimes; 0 is nothing.
+	below time.Duration
+}
+
+// equate gives have the parts of want that are left out of the comparison.
+func (l leave) equate(want, have entry) entry {
+	if d := want.mtime - have.mtime; l.mtimes || d >= 0 && d < int64(l.below) {
+		have.mtime = want.mtime
+	}
+	return have
+}
 
 // diff lists how have differs from want, in path order; nil for equal trees.
 func diff(want, have tree, l leave) []string {
 	var out []string
 	for p, w := range want {
 		h, ok := have[p]
-		if l.mtimes {
-			h.mtime = w.mtime
-		}
+		h = l.equate(w, h)
 		switch {
 		case !ok:
 			out = append(out, fmt.Sprintf("%q is missing", p))
