@@ -157,9 +157,12 @@ func (r *run) one(ctx context.Context, g *errgroup.Group, i int) error {
 	if req.File.Size == 0 {
 		return nil
 	}
-	// The full size first: holes need no write, and a full disk shows early.
-	if err := req.To.Truncate(req.File.Size); err != nil {
-		return err
+	// The full size first: holes need no write, and a full disk shows early. One chunk
+	// that is written brings it.
+	if !req.File.Manifest.IsZero() || req.Resume || chunks.IsZero(req.File.Content, int(req.File.Size)) {
+		if err := req.To.Truncate(req.File.Size); err != nil {
+			return err
+		}
 	}
 	for p, err := range r.f.Store.Assemble(ctx, req.File, r.fetchNodes) {
 		if err != nil {

@@ -83,6 +83,9 @@ func (f *buffer) ReadAt(p []byte, at int64) (int, error) {
 func (f *buffer) WriteAt(p []byte, at int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if n := int(at) + len(p) - len(f.b); n > 0 {
+		f.b = append(f.b, make([]byte, n)...)
+	}
 	return copy(f.b[at:], p), nil
 }
 

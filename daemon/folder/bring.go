@@ -55,69 +55,6 @@ func (e *Engine) bring(ctx context.Context, s *snap, paths []id.Path, b *belt) e
 	return e.stage(ctx, s, items, nil)
 }
 
-// stage stages items and moves them into place. Where there is no room for all, the
-// half of them is tried: one file that does not fit keeps no other from coming.
-//
-// With a belt the last step goes on in the background.
-func (e *Engine) stage(ctx context.Context, s *snap, items []materialize.Item, belt *belt) error {
-	pg := new(page)
-	for i := range items {
-		t := items[i].Tag.(tag)
-		t.page = pg
-		items[i].Tag = t
-	}
-	sctx, ended := e.overtakable(ctx, s, items)
-	staged, err := e.exec.StageLoose(sctx, items)
-	overtaken := ended()
-	if err == nil && belt != nil {
-		return belt.put(func() error {
-			defer pg.end(e, items)
-			if err := e.exec.Settle(staged); err != nil {
-				return e.stageFailed(ctx, items, err)
-			}
-			return e.land(ctx, s.index, items, staged)
-		}, func() { e.exec.Discard(staged); pg.end(e, items) })
-	}
-	defer pg.end(e, items)
-	if err != nil && overtaken && ctx.Err() == nil {
-		return errOvertaken
-	}
-	if err == nil {
-		err = e.exec.Settle(staged)
-	}
-	if n := len(items) / 2; diskFull(err) && n > 0 {
-		if err := belt.wait(); err != nil {
-			return err
-		}
-		if err := e.stage(ctx, s, items[:n], nil); err != nil {
-			return err
-		}
-		return e.stage(ctx, s, items[n:], nil)
-	}
-	if err != nil {
-		return e.stageFailed(ctx, items, err)
-	}
-	return e.land(ctx, s.index, items, staged)
-}
-
-// land moves what is staged and durable into place. index is that of the log entry that
-// it was decided from.
-func (e *Engine) land(ctx context.Context, index uint64, items []materialize.Item, staged *materialize.Staged) error {
-	if err := e.place(index, placements(items, staged.Sources())); err != nil {
-		e.exec.Discard(staged)
-		return err
-	}
-	now := time.Now()
-	for i := range items {
-		e.trace.MarkAt(items[i].Path, trace.Staged, now)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	results, err := e.exec.Commit(ctx, staged, e.confirm, e.record)
-	e.afterCommit(results)
-	return err
-}
-
 // plan decides on each path and returns items for the executor.
 func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.Item, err error) {
 	e.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"sync"
 
 	"github.com/lockstep-sync/lockstep/chunks"
 	"github.com/lockstep-sync/lockstep/daemon/fetch"
@@ -41,35 +40,6 @@ func (c content) Fill(ctx context.Context, reqs []materialize.FillRequest) []err
 		}
 	}
 	return errs
-}
-
-// page is what is staged and placed together, as others see it.
-type page struct {
-	mu     sync.Mutex
-	shared []*fetch.Source // guarded by mu
-}
-
-// share lets other nodes have the chunks of a stage while it is filled, and until it
-// is in its place.
-func (p *page) share(e *Engine, stage id.Path) *fetch.Source {
-	src := e.o.Share.Source(func() (chunks.LocationFile, error) { return e.OpenLocation(stage) })
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.shared = append(p.shared, src)
-	return src
-}
-
-// end ends that: the stages are in their places, or gone.
-func (p *page) end(e *Engine, items []materialize.Item) {
-	for _, it := range items {
-		e.staging.end(it.Path)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, src := range p.shared {
-		src.Drop()
-	}
-	p.shared = nil
 }
 
 // known is the local index as the watcher asks for it: watcher.Known.

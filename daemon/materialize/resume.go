@@ -16,7 +16,11 @@ func (x *Executor) openStage(fsys vfs.FS, near vfs.Near, p id.Path, want meta.En
 	if h := x.takeLeftover(fsys, p, want); h != nil {
 		return h, false, true, nil
 	}
-	h, err = near.Create(p, 0o600)
+	mode := uint32(0o600)
+	if want.Size < bigFile { // in a directory that only we may enter; not one to be opened again for writing
+		mode = want.Mode & 0o777
+	}
+	h, err = near.Create(p, mode)
 	if err == nil || !errors.Is(err, fs.ErrExist) {
 		return h, false, false, err
 	}
@@ -26,7 +30,7 @@ func (x *Executor) openStage(fsys vfs.FS, near vfs.Near, p id.Path, want meta.En
 	if err := fsys.Unlink(p); err != nil {
 		return nil, false, false, err
 	}
-	h, err = fsys.Create(p, 0o600)
+	h, err = fsys.Create(p, mode)
 	return h, false, false, err
 }
 

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sync/errgroup"
 
@@ -61,19 +60,6 @@ type stage struct {
 	path, tree id.Path
 	stat       vfs.Stat
 	err        error // why there is none
-}
-
-// NoSpaceError is returned by Stage when the disk is too full.
-type NoSpaceError struct {
-	Need uint64 // bytes of the files to be staged
-	Free uint64
-	Keep uint64 // bytes that staging leaves free
-}
-
-// Error says how much is needed and how much is there.
-func (e *NoSpaceError) Error() string {
-	return fmt.Sprintf("not enough space: the new files need %s, %s are free, of which %s stay free",
-		humanize.IBytes(e.Need), humanize.IBytes(e.Free), humanize.IBytes(e.Keep))
 }
 
 // Stage writes what items need into .lockstep/tmp and makes it durable. Files
@@ -143,26 +129,6 @@ func (x *Executor) StageLoose(ctx context.Context, items []Item) (_ *Staged, err
 	return s, nil
 }
 
-// room reports *NoSpaceError where need bytes do not fit, even without what earlier
-// runs have left and other versions than those of the items.
-func (x *Executor) room(fsys vfs.FS, need uint64, items []Item) error {
-	for last := false; ; last = true {
-		free, err := fsys.FreeBytes()
-		if err != nil {
-			return fmt.Errorf("stage: %w", err)
-		}
-		// On a small or nearly full disk a tenth of what is free is reserve enough: a
-		// directory or a small file must still get through.
-		keep := min(x.opts.Reserve, free/10)
-		if need == 0 || free >= need+keep {
-			return nil
-		}
-		if last || x.dropLeftovers(items) != nil {
-			return &NoSpaceError{Need: need, Free: free, Keep: keep}
-		}
-	}
-}
-
 // Discard removes what Stage wrote, where Commit will not be called.
 func (x *Executor) Discard(s *Staged) {
 	fsys, err := x.open()
@@ -205,26 +171,6 @@ func (x *Executor) open() (vfs.FS, error) {
 // any reports whether anything is to be staged.
 func (s *Staged) any() bool {
 	return slices.ContainsFunc(s.plan.roles, func(r role) bool { return r.stage != meta.Absent })
-}
-
-// need adds up the bytes to be staged, but those that a big file's stage has already.
-func (s *Staged) need(fsys vfs.FS) (bytes uint64) {
-	counted := make(map[id.Path]bool)
-	for i, r := range s.plan.roles {
-		if r.stage != meta.File {
-			continue
-		}
-		want := s.plan.items[i].Want
-		size := uint64(max(0, want.Size))
-		if p := bigPath(want.Content); want.Size >= bigFile && !counted[p] {
-			counted[p] = true
-			if st, err := fsys.Lstat(p); err == nil && st.Kind == vfs.File {
-				size -= min(size, st.Allocated)
-			}
-		}
-		bytes += size
-	}
-	return bytes
 }
 
 // stageAll makes directories and symlinks, has the files filled, sets the
@@ -421,20 +367,25 @@ func (x *Executor) fill(ctx context.Context, fsys vfs.FS, s *Staged, part []int,
 // will be seen, and its stat is what will be recorded.
 func (x *Executor) finishFile(h vfs.Handle, s *Staged, i int, sync bool) error {
 	want := s.plan.items[i].Want
-	if err := h.Chmod(want.Mode); err != nil {
-		return err
-	}
 	if err := h.SetMTime(want.MTime); err != nil {
 		return err
+	}
+	st, err := h.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Mode != want.Mode { // the mask took some, or writing the bits of a set-ID program
+		if err := h.Chmod(want.Mode); err != nil {
+			return err
+		}
+		if st, err = h.Stat(); err != nil {
+			return err
+		}
 	}
 	if sync {
 		if err := h.Sync(); err != nil {
 			return &syncError{err}
 		}
-	}
-	st, err := h.Stat()
-	if err != nil {
-		return err
 	}
 	if st.Size != want.Size || st.Mode != want.Mode || !sameTime(st.MTime, want.MTime) {
 		return fmt.Errorf("the stage has size %d, mode %o, mtime %d, not %d, %o, %d as wanted",

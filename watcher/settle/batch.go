@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -78,14 +79,7 @@ func (m *Machine) Idle() bool { return m.active == 0 && m.holds == 0 && m.settle
 
 // Held returns the paths that are open for writing, in byte order.
 func (m *Machine) Held() []id.Path {
-	var out []id.Path
-	for p, e := range m.entries {
-		if e.held {
-			out = append(out, p)
-		}
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(m.held))
 }
 
 // Ready reports whether Close has a batch.

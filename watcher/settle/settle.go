@@ -60,6 +60,7 @@ type Machine struct {
 	burst                  float64
 	burstAt                time.Time
 	hot                    map[id.Path]time.Time // not to be reported before
+	held                   map[id.Path]struct{}  // whose entries are held
 }
 
 type phase uint8
@@ -88,7 +89,7 @@ type entry struct {
 
 // New returns an empty machine.
 func New(c Config) *Machine {
-	return &Machine{c: c.withDefaults(), entries: make(map[id.Path]*entry), hot: make(map[id.Path]time.Time)}
+	return &Machine{c: c.withDefaults(), entries: make(map[id.Path]*entry), hot: make(map[id.Path]time.Time), held: make(map[id.Path]struct{})}
 }
 
 // Found says that a scan found p changed. It tells nothing new of a path that is
@@ -150,7 +151,7 @@ func (m *Machine) add(e *entry, now time.Time) {
 
 func (m *Machine) touch(e *entry, now time.Time) {
 	e.event = now
-	e.held = false
+	m.setHeld(e, false)
 	switch e.phase {
 	case looking:
 		e.again = true
@@ -268,7 +269,8 @@ func (m *Machine) Looked(p id.Path, l Look, now time.Time) {
 }
 
 func (m *Machine) lookedHeld(e *entry, known bool, now time.Time) {
-	e.held, e.heldAt = true, now
+	m.setHeld(e, true)
+	e.heldAt = now
 	limit := m.c.HeldNew
 	if known {
 		limit = m.c.HeldKnown
@@ -310,7 +312,8 @@ func (m *Machine) settle(e *entry, now time.Time) {
 		}
 		return
 	}
-	e.phase, e.At, e.held = settled, now, false
+	e.phase, e.At = settled, now
+	m.setHeld(e, false)
 	if m.settled == 0 || now.Before(m.firstSettled) {
 		m.firstSettled = now
 	}
@@ -335,7 +338,16 @@ func (m *Machine) Drop(p id.Path, now time.Time) {
 		return
 	}
 	m.setActive(e, false)
+	m.setHeld(e, false)
 	delete(m.entries, p)
+}
+
+func (m *Machine) setHeld(e *entry, held bool) {
+	if e.held = held; held {
+		m.held[e.Path] = struct{}{}
+	} else {
+		delete(m.held, e.Path)
+	}
 }
 
 // Hashed says that hashing p took so long and ended at the given time: the file p
