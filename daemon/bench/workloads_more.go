@@ -212,7 +212,7 @@ func (r *run1) floors(suffix string, more []byte) error {
 // and apply with three voters and no tree (W8).
 const (
 	proposeBench   = "BenchmarkProposeApply"
-	proposePackage = "./daemon/e2e"
+	proposePackage = "./daemon/node"
 )
 
 var benchLine = regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+(.*)$`)

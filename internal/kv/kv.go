@@ -30,11 +30,12 @@ var ErrDamaged = errors.New("key-value store is damaged on disk")
 type Options struct {
 	// NoWAL leaves durability to Flush: for state that a log can replay.
 	NoWAL bool
-	// CacheBytes bounds the block cache and the memtables together; 0 means 16 MiB.
+	// CacheBytes bounds the block cache and the memtables together; 0 means 24 MiB.
 	CacheBytes int64
-	// MemtableBytes is the size at which a memtable is flushed; 0 means 4 MiB. One that is
-	// written to and one that is flushed are taken out of CacheBytes: if they fill it no
-	// block is ever found in the cache, and each read takes ten times as long.
+	// MemtableBytes is the size at which a memtable is flushed; 0 means 8 MiB. One that is
+	// written to and one that is flushed, or waits to be used again, are taken out of
+	// CacheBytes: if they fill it no block is ever found in the cache, and each read takes
+	// ten times as long. Smaller ones make writing dearer: with 4 MiB it took a third more CPU.
 	MemtableBytes uint64
 	// InMemory keeps everything in memory; dir is then only a name. For tests.
 	InMemory bool
@@ -69,10 +70,10 @@ type DB struct {
 // Open opens the store in dir and makes it if there is none.
 func Open(dir string, o Options) (*DB, error) {
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 16 << 20
+		o.CacheBytes = 24 << 20
 	}
 	if o.MemtableBytes == 0 {
-		o.MemtableBytes = 4 << 20
+		o.MemtableBytes = 8 << 20
 	}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
