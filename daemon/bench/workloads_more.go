@@ -116,6 +116,10 @@ func (r *run1) rewrite(dir string, t tree) error {
 // too: to read the file once, and a program that does no more than reflink, append, fsync.
 func appending(suffix string) func(context.Context, *run1) error {
 	return func(ctx context.Context, r *run1) error {
+		suffix := suffix
+		if !r.b.isolated {
+			suffix = "" // of what kind the filesystem is, is not known
+		}
 		if err := firstSync("", "", "large", (*bench).large)(ctx, r); err != nil {
 			return err
 		}
