@@ -42,30 +42,44 @@ func (b *bench) wants(name string) bool {
 	return len(b.workloads) == 0 || slices.Contains(b.workloads, name)
 }
 
-// all runs each scenario, and within it runs of all tools in turns.
+// all runs each scenario.
 func (b *bench) all(ctx context.Context) error {
 	for _, sc := range scenarios() {
 		if !slices.ContainsFunc(sc.workloads, b.wants) {
 			continue
 		}
-		for r := range b.runs {
-			for _, t := range b.tools {
-				if !sc.takes(t) {
-					continue
-				}
-				fmt.Fprintf(b.out, "# %s %s run %d %s\n", time.Now().Format(time.TimeOnly), sc.name, r+1, t.name())
-				err := b.once(ctx, sc, t, r+1)
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				if err != nil {
-					fmt.Fprintf(b.out, "# %s: %v\n", t.name(), err)
-				}
+		if sc.prepare != nil {
+			if err := sc.prepare(b); err != nil {
+				fmt.Fprintf(b.out, "# without %s: %v\n", sc.name, err)
+				continue
 			}
+		}
+		if err := b.turns(ctx, sc); err != nil {
+			return err
 		}
 		if sc.after != nil {
 			if err := sc.after(b); err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// turns runs a scenario with all tools, in turns.
+func (b *bench) turns(ctx context.Context, sc scenario) error {
+	for r := range b.runs {
+		for _, t := range b.tools {
+			if !sc.takes(t) {
+				continue
+			}
+			fmt.Fprintf(b.out, "# %s %s run %d %s\n", time.Now().Format(time.TimeOnly), sc.name, r+1, t.name())
+			err := b.once(ctx, sc, t, r+1)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				fmt.Fprintf(b.out, "# %s: %v\n", t.name(), err)
 			}
 		}
 	}
@@ -97,11 +111,6 @@ func (b *bench) once(ctx context.Context, sc scenario, t tool, n int) (err error
 }
 
 func (b *bench) withSession(ctx context.Context, sc scenario, t tool, r *run1) (err error) {
-	if sc.prepare != nil {
-		if err := sc.prepare(b); err != nil {
-			return err
-		}
-	}
 	sub := filepath.Join(r.dir, "nodes")
 	if err := os.MkdirAll(sub, 0o755); err != nil {
 		return err

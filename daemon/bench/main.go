@@ -84,6 +84,7 @@ func mainErr() (err error) {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // a reader of the table who goes does not keep us from cleaning up
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if dir := os.Getenv(insideEnv); dir != "" {

@@ -47,7 +47,7 @@ func scenarios() []scenario {
 		{name: "fan src", workloads: []string{"W9"}, tools: append(watchers, "cp", "rsync"), nodes: 4,
 			steps: steps{fan("src", ", src", (*bench).source)}},
 		{name: "fan 1 GiB", workloads: []string{"W9"}, tools: append(watchers, "cp", "rsync"), nodes: 4,
-			steps: steps{fan("big", ", 1 GiB", (*bench).gib)}},
+			steps: steps{fan("big", ", 1 GiB", (*bench).gib)}, after: func(b *bench) error { return b.forget("big") }},
 		{name: "rollback", workloads: []string{"W10"}, tools: []string{"cp", "lockstep", "git", "restic"}, steps: steps{rollback}},
 		{name: "append ext4", workloads: []string{"W11"}, tools: []string{"cp", "lockstep", "rsync"},
 			steps: steps{appending(", ext4")}, after: func(b *bench) error { return b.forget("large") }},

@@ -11,7 +11,8 @@ import (
 
 // unisonTool runs unison in batch mode for each change, against a server on the loopback
 // device, and sync. Nothing is encrypted. Both ends keep their archives in the run's
-// directory. It keeps the microseconds of mtimes.
+// directory. It rounds mtimes to about a
+// microsecond, as floating-point seconds.
 type unisonTool struct{}
 
 func (unisonTool) name() string    { return "unison" }
@@ -74,7 +75,7 @@ func (s *unisonSession) push(ctx context.Context, _ ...string) (bool, error) {
 // used: the server's includes its connections' processes, which it waits for.
 func (s *unisonSession) used() []usage { return []usage{s.usage(), s.d.usage()} }
 
-func (s *unisonSession) leaves() leave { return leave{below: time.Microsecond} }
+func (s *unisonSession) leaves() leave { return leave{round: time.Microsecond} }
 
 func (s *unisonSession) close() error {
 	s.d.end()

@@ -111,13 +111,13 @@ func sumOf(r io.Reader, buf []byte) (sum [32]byte, err error) {
 // leave says what a tool does not keep, so that it is not compared for it.
 type leave struct {
 	mtimes bool
-	// below is what a tool cuts off from mtimes; 0 is nothing.
-	below time.Duration
+	// round is what mtimes may differ by, for a tool that rounds them; 0 is nothing.
+	round time.Duration
 }
 
 // equate gives have the parts of want that are left out of the comparison.
 func (l leave) equate(want, have entry) entry {
-	if d := want.mtime - have.mtime; l.mtimes || d >= 0 && d < int64(l.below) {
+	if d := want.mtime - have.mtime; l.mtimes || max(d, -d) < int64(l.round) {
 		have.mtime = want.mtime
 	}
 	return have

@@ -116,6 +116,10 @@ func (r *run1) rewrite(dir string, t tree) error {
 // too: to read the file once, and a program that does no more than reflink, append, fsync.
 func appending(suffix string) func(context.Context, *run1) error {
 	return func(ctx context.Context, r *run1) error {
+		suffix := suffix
+		if !r.b.isolated {
+			suffix = "" // of what kind the filesystem is, is not known
+		}
 		if err := firstSync("", "", "large", (*bench).large)(ctx, r); err != nil {
 			return err
 		}
@@ -260,11 +264,8 @@ func changesPerSecond(out string) (best float64, err error) {
 
 // toXFS makes the next scenario run on an xfs with reflinks.
 func (b *bench) toXFS() error {
-	if b.unmountXFS != nil {
-		return nil
-	}
 	if !b.isolated {
-		return errors.New("xfs needs root")
+		return errors.New("an xfs needs root")
 	}
 	dir := filepath.Join(b.outside, "xfs")
 	undo, err := mountImage("xfs", dir, b.imageSize)
@@ -292,7 +293,7 @@ func (b *bench) forget(name string) error {
 		return nil
 	}
 	delete(b.data, name)
-	err := os.RemoveAll(d.path)
+	err := errors.Join(os.RemoveAll(d.path), syncFS(b.fs)) // what is not committed is not free yet
 	if b.isolated {
 		err = errors.Join(err, trim(b.fs))
 	}
