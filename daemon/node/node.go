@@ -186,6 +186,7 @@ func (n *Node) serve(ctx context.Context, ctl net.Listener, ready func()) error 
 	})
 	work.Go(func() error { return n.folders.Run(workCtx) })
 	work.Go(func() error { return n.observe(workCtx) })
+	work.Go(func() error { return n.rest(workCtx) })
 	work.Go(func() error { return control.NewServer(service{n}, n.log).Run(workCtx, ctl) })
 	ready()
 	err := work.Wait()

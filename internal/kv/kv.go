@@ -91,6 +91,11 @@ func Open(dir string, o Options) (*DB, error) {
 			BackgroundError: o.background,
 		},
 	}
+	// Its own scheduler is woken ten times a second for as long as the store is open, to
+	// see whether more compactions may run at once. Here it is one at any time: who is
+	// refused waits for one that runs, whose end lets the next one run.
+	po.CompactionConcurrencyRange = func() (lower, upper int) { return 1, 1 }
+	po.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	po.Levels[0].BlockSize = 16 << 10
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
