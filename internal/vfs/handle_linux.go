@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,8 @@ type realHandle struct {
 	// another file while one still uses it.
 	mu sync.RWMutex
 	fd int // -1 once closed. Guarded by mu.
+
+	written atomic.Int64 // bytes, by WriteAt
 }
 
 func newHandle(fd int, p id.Path) *realHandle { return &realHandle{path: p, fd: fd} }
@@ -100,8 +103,18 @@ func (h *realHandle) WriteAt(b []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, &fs.PathError{Op: "writeat", Path: string(h.path), Err: errNegative}
 	}
-	return h.write(b, func(fd int, b []byte, n int) (int, error) { return unix.Pwrite(fd, b, off+int64(n)) })
+	n, err = h.write(b, func(fd int, b []byte, n int) (int, error) { return unix.Pwrite(fd, b, off+int64(n)) })
+	if total := h.written.Add(int64(n)); total/behind != (total-int64(n))/behind {
+		// A hint: nothing depends on it, and Sync is what reports errors.
+		_ = h.on("write behind", func(fd int) error { return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE) })
+	}
+	return n, err
 }
+
+// behind is how much is written before the system is asked to begin putting it on the
+// disk. By itself it waits for seconds, or for a tenth of the memory, so that the disk
+// idles while a large file is received and all of it is left for Sync.
+const behind = 16 << 20
 
 var errNegative = errors.New("negative offset")
 
