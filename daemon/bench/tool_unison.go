@@ -11,8 +11,7 @@ import (
 
 // unisonTool runs unison in batch mode for each change, against a server on the loopback
 // device, and sync. Nothing is encrypted. Both ends keep their archives in the run's
-// directory. It rounds mtimes to about a
-// microsecond, as floating-point seconds.
+// directory. It rounds mtimes to a microsecond or two, as floating-point seconds.
 type unisonTool struct{}
 
 func (unisonTool) name() string    { return "unison" }
@@ -75,7 +74,7 @@ func (s *unisonSession) push(ctx context.Context, _ ...string) (bool, error) {
 // used: the server's includes its connections' processes, which it waits for.
 func (s *unisonSession) used() []usage { return []usage{s.usage(), s.d.usage()} }
 
-func (s *unisonSession) leaves() leave { return leave{round: time.Microsecond} }
+func (s *unisonSession) leaves() leave { return leave{round: 2 * time.Microsecond} }
 
 func (s *unisonSession) close() error {
 	s.d.end()

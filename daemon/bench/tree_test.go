@@ -75,8 +75,8 @@ func TestCompare(t *testing.T) {
 func TestEquate(t *testing.T) {
 	t.Parallel()
 	want := entry{mtime: 5_000_999}
-	for have, equal := range map[int64]bool{5_000_999: true, 5_000_000: true, 5_001_500: true, 4_999_999: false, 5_001_999: false} {
-		if got := (leave{round: time.Microsecond}).equate(want, entry{mtime: have}) == want; got != equal {
+	for have, equal := range map[int64]bool{5_000_999: true, 4_999_100: true, 5_002_500: true, 4_998_900: false, 5_003_000: false} {
+		if got := (leave{round: 2 * time.Microsecond}).equate(want, entry{mtime: have}) == want; got != equal {
 			t.Errorf("%d: %v", have, got)
 		}
 	}

@@ -219,7 +219,7 @@ const (
 	proposePackage = "./daemon/node"
 )
 
-var benchLine = regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+(.*)$`)
+var benchLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
 
 func propose(ctx context.Context, r *run1) error {
 	list, err := exec.CommandContext(ctx, "go", "test", "-list", "^"+proposeBench, proposePackage).CombinedOutput()
@@ -230,36 +230,47 @@ func propose(ctx context.Context, r *run1) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", proposeBench, err, lastLine(string(out)))
 	}
-	rate, err := changesPerSecond(string(out))
+	rates, err := changesPerSecond(string(out))
 	if err != nil {
 		return err
 	}
-	r.add("W8", "changes", "1/s", rate)
+	for _, v := range rates {
+		r.add("W8", "changes, "+v.name, "1/s", v.rate)
+	}
 	return nil
 }
 
-// changesPerSecond reads a benchmark's output: the best of its lines, by its metric
-// changes/s, or one change an operation where it has none.
-func changesPerSecond(out string) (best float64, err error) {
+// rate is one line of a benchmark.
+type rate struct {
+	name string // of the variant
+	rate float64
+}
+
+// changesPerSecond reads a benchmark's output: of each line its metric changes/s, or one
+// change an operation where it has none.
+func changesPerSecond(out string) (rates []rate, err error) {
 	for _, m := range benchLine.FindAllStringSubmatch(out, -1) {
-		f := strings.Fields(m[1])
-		var rate float64
+		_, name, _ := strings.Cut(m[1], "/")
+		f := strings.Fields(m[2])
+		v := rate{name: name}
 		for i := 0; i+1 < len(f); i += 2 {
-			v, err := strconv.ParseFloat(f[i], 64)
+			x, err := strconv.ParseFloat(f[i], 64)
 			switch {
 			case err != nil:
 			case f[i+1] == "changes/s":
-				rate = v
-			case f[i+1] == "ns/op" && rate == 0 && v > 0:
-				rate = 1e9 / v
+				v.rate = x
+			case f[i+1] == "ns/op" && v.rate == 0 && x > 0:
+				v.rate = 1e9 / x
 			}
 		}
-		best = max(best, rate)
+		if v.rate > 0 {
+			rates = append(rates, v)
+		}
 	}
-	if best == 0 {
-		return 0, errors.New("the benchmark printed no figure")
+	if len(rates) == 0 {
+		return nil, errors.New("the benchmark printed no figure")
 	}
-	return best, nil
+	return rates, nil
 }
 
 // toXFS makes the next scenario run on an xfs with reflinks.
