@@ -207,12 +207,20 @@ func (s *Store) DropFiles(ns []uint64) error {
 	return flush()
 }
 
-// Retire is for a file that is about to go: Rescue, Sync and DropFile, one file at a
-// time, for two that hold the same chunk must not rely on each other. r is nil where
-// nothing can be read any more.
+// Retire is for a file that is about to go: Rescue, Sync and DropFile. Files that are
+// being retired at the same time share a Sync, and do not rely on each other for a chunk
+// that two of them hold. r is nil where nothing can be read any more.
 func (s *Store) Retire(ctx context.Context, n uint64, r io.ReaderAt) error {
-	s.retire.Lock()
-	defer s.retire.Unlock()
+	s.mu.Lock()
+	s.retiring[n]++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.retiring[n]--; s.retiring[n] == 0 {
+			delete(s.retiring, n)
+		}
+	}()
 	if r != nil {
 		if err := s.Rescue(ctx, n, r); err != nil {
 			return err
@@ -235,7 +243,7 @@ func (s *Store) Rescue(ctx context.Context, n uint64, r io.ReaderAt) error {
 			return false
 		}
 		for _, l := range locs {
-			if l.file == n {
+			if l.file == n || s.retires(l.file) {
 				continue
 			}
 			buf := getBuf(l.Len)
@@ -251,6 +259,13 @@ func (s *Store) Rescue(ctx context.Context, n uint64, r io.ReaderAt) error {
 		return fmt.Errorf("rescue chunks of file %d: %w", n, err)
 	}
 	return nil
+}
+
+// retires reports whether a file is about to go.
+func (s *Store) retires(n uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.retiring[n] > 0
 }
 
 // PackFile packs every chunk of f that no pack holds, read from r, which holds

@@ -51,6 +51,8 @@ type Store struct {
 	// Sync makes durable. Invariant: an object that was written is in fresh, in
 	// syncing or has a row, at every moment.
 	fresh, syncing map[key]place
+	// retiring counts, by file number, the calls of Retire that run.
+	retiring map[uint64]int
 	// recent are places of the newest rows.
 	recent map[key]place
 	// unsyncedRows: location rows were written that are not durable yet.
@@ -60,7 +62,6 @@ type Store struct {
 
 	group syncGroup
 
-	retire sync.Mutex // held by Retire; before all other locks
 }
 
 // Open opens the store in o.Dir, makes it if there is none, and brings the index
@@ -92,7 +93,7 @@ func Open(o Options) (*Store, error) {
 		o: o, log: o.Log, kv: o.KV,
 		app:   appender{dir: o.Dir, fs: o.fs, rollAt: o.PackBytes, next: 1},
 		read:  handles{dir: o.Dir, fs: o.fs, open: make(map[uint32]*handle)},
-		fresh: make(map[key]place), recent: make(map[key]place),
+		fresh: make(map[key]place), recent: make(map[key]place), retiring: make(map[uint64]int),
 	}
 	s.known.init()
 	if err := s.recover(context.Background()); err != nil {

@@ -13,9 +13,14 @@ import (
 	"github.com/lockstep-sync/lockstep/meta"
 )
 
-// maxBatch is the number of steps after which names are made durable and results
-// recorded: what a crash leaves to be looked at again is about this much.
-const maxBatch = 1000
+const (
+	// maxBatch is the number of steps after which names are made durable and results
+	// recorded: what a crash leaves to be looked at again is about this much.
+	maxBatch = 4000
+	// groupDirs is the number of directories from which one syncfs costs less than an
+	// fsync a directory, each of which makes the disk write its cache.
+	groupDirs = 24
+)
 
 var (
 	// ErrNotConfirmed is a Raced result's error where confirm said no.
@@ -328,7 +333,7 @@ func (c *commit) sync() error {
 	if len(c.kept) > 0 {
 		c.touched[keptDir] = true
 	}
-	if len(c.touched) >= groupSync || c.attrs >= groupSync {
+	if len(c.touched) >= groupDirs || c.attrs >= groupSync {
 		if err := c.fs.SyncAll(); err != nil {
 			return &syncError{err}
 		}

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"sort"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lockstep-sync/lockstep/internal/failpoint"
 	"github.com/lockstep-sync/lockstep/internal/id"
@@ -28,6 +31,8 @@ const (
 	// freshAge: a file last written this short a time before it was displaced is
 	// hashed, for a later write within the clock's tick would not show in its times.
 	freshAge = 100 * time.Millisecond
+	// sweepers look at files at the same time: what they rescue becomes durable together.
+	sweepers = 16
 )
 
 // keptEntry is a displaced file that waits to be swept.
@@ -172,27 +177,36 @@ func (x *Executor) sweep(ctx context.Context, due []*keptEntry, out *Swept) (err
 	}
 	defer func() { err = errors.Join(err, fsys.Close()) }()
 	var gone []*keptEntry
+	var mu sync.Mutex // guards gone and out
+	var g errgroup.Group
+	g.SetLimit(sweepers)
 	for _, k := range due {
 		if ctx.Err() != nil {
 			break
 		}
-		returned, serr := x.sweepOne(ctx, fsys, k)
-		switch {
-		case serr != nil:
-			if !errors.Is(serr, vfs.ErrBusy) && !errors.Is(serr, ErrChanged) {
-				x.log.Warn("sweep a displaced file", "file", k.File, "path", k.Path, "err", serr)
+		g.Go(func() error {
+			returned, serr := x.sweepOne(ctx, fsys, k)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case serr != nil:
+				if !errors.Is(serr, vfs.ErrBusy) && !errors.Is(serr, ErrChanged) {
+					x.log.Warn("sweep a displaced file", "file", k.File, "path", k.Path, "err", serr)
+				}
+				x.mu.Lock()
+				k.due = x.now().Add(retryAge)
+				x.mu.Unlock()
+				return nil
+			case returned:
+				out.Returned++
+			default:
+				out.Dropped++
 			}
-			x.mu.Lock()
-			k.due = x.now().Add(retryAge)
-			x.mu.Unlock()
-			continue
-		case returned:
-			out.Returned++
-		default:
-			out.Dropped++
-		}
-		gone = append(gone, k)
+			gone = append(gone, k)
+			return nil
+		})
 	}
+	_ = g.Wait() // no error: each is told above
 	return errors.Join(x.forget(fsys, gone), ctx.Err())
 }
 
@@ -260,7 +274,9 @@ func (x *Executor) sweepOne(ctx context.Context, fsys vfs.FS, k *keptEntry) (ret
 	if held {
 		err = x.opts.Keeper.Rescue(ctx, info, g.h)
 	} else if err = g.free(); err == nil {
+		x.returning.Lock()
 		err = x.opts.Keeper.Returned(ctx, info, g.h)
+		x.returning.Unlock()
 	}
 	if err != nil {
 		return false, err

@@ -144,7 +144,7 @@ type Kept struct {
 // Keeper decides with Sweep what becomes of displaced files. h is open for
 // reading, nil for a symlink, and closed by the caller.
 type Keeper interface {
-	// Rescue is called before File is dropped, its content being Was: what of it
+	// Rescue may run for several files at a time. It is called before File is dropped, its content being Was: what of it
 	// has no other place (chunks known by location in this file) must be safe when
 	// it returns nil. An error means later.
 	Rescue(ctx context.Context, k Kept, h vfs.Handle) error
@@ -186,6 +186,8 @@ type Executor struct {
 	opts Options
 	log  *slog.Logger
 	now  func() time.Time
+
+	returning sync.Mutex // held while the Keeper takes a file back: one at a time
 
 	mu   sync.Mutex
 	kept map[id.Path]*keptEntry // guarded by mu; by File
