@@ -61,7 +61,6 @@ type Store struct {
 	closed       bool
 
 	group syncGroup
-
 }
 
 // Open opens the store in o.Dir, makes it if there is none, and brings the index
