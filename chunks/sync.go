@@ -135,6 +135,14 @@ func (s *Store) remember(places map[key]place) {
 	}
 }
 
+// Rest gives back the memory of what is only remembered: nothing is to be done for a
+// while.
+func (s *Store) Rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recent = make(map[key]place)
+}
+
 // persist does the writing of a round.
 func (s *Store) persist(u unsynced) error {
 	if err := failpoint.Hit("chunks.pack.written"); err != nil {

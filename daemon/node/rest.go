@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -16,6 +17,9 @@ const (
 	// restBytes is how much the runtime has to hold beyond what is in use before it is
 	// worth a collection to give it back: about 10 ms of CPU.
 	restBytes = 8 << 20
+	// restBurst is how much is allocated by a burst that is worth a flush of the stores:
+	// they keep in memory what was written last, and half of it is the burst's.
+	restBurst = 64 << 20
 )
 
 // rest gives the memory that a burst of work needed back to the system once the burst
@@ -24,7 +28,7 @@ const (
 func (n *Node) rest(ctx context.Context) error {
 	tick := time.NewTicker(restEvery)
 	defer tick.Stop()
-	var before uint64
+	var before, flushed uint64
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,7 +36,15 @@ func (n *Node) rest(ctx context.Context) error {
 		case <-tick.C:
 		}
 		allocated, reclaimable := heapUse()
-		if allocated-before < restQuiet && reclaimable >= restBytes {
+		quiet, burst := allocated-before < restQuiet, allocated-flushed >= restBurst
+		if quiet && burst {
+			if err := errors.Join(n.metaStore.Rest(), n.local.KV().Rest()); err != nil {
+				n.log.Warn("flush the stores", "error", err) // who needs them meets it too
+			}
+			n.chunks.Rest()
+			flushed = allocated
+		}
+		if quiet && (burst || reclaimable >= restBytes) {
 			debug.FreeOSMemory()
 		}
 		before = allocated

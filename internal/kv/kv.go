@@ -65,6 +65,8 @@ func (o Options) background(err error) {
 type DB struct {
 	p     *pebble.DB
 	noWAL bool
+	cache *pebble.Cache // p keeps it, until it is closed
+	bytes int64         // of the cache
 }
 
 // Open opens the store in dir and makes it if there is none.
@@ -111,7 +113,7 @@ func Open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", dir, damage(err))
 	}
-	return &DB{p: p, noWAL: o.NoWAL}, nil
+	return &DB{p: p, noWAL: o.NoWAL, cache: cache, bytes: o.CacheBytes}, nil
 }
 
 // Close closes the store. Without a WAL, what was not flushed is flushed first.
@@ -125,6 +127,16 @@ func (d *DB) Close() error {
 
 // Flush makes all committed batches durable.
 func (d *DB) Flush() error { return d.p.Flush() }
+
+// Rest makes all committed batches durable, and gives back the memory that they and
+// cached blocks take: for a store that is not going to be used for a while.
+func (d *DB) Rest() error {
+	if err := d.p.Flush(); err != nil {
+		return err
+	}
+	d.cache.Reserve(int(d.bytes))() // what is reserved is evicted
+	return nil
+}
 
 // Checkpoint flushes and writes a consistent copy of the store to dir, by hard
 // links where it can. dir must not exist; its parent must.

@@ -235,3 +235,29 @@ func TestDamageIsAnError(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// A store that was put to rest holds what it held, durable or not before, and goes on.
+func TestRest(t *testing.T) {
+	for _, noWAL := range []bool{false, true} {
+		dir := t.TempDir()
+		d := open(t, dir, Options{NoWAL: noWAL})
+		set(t, d, false, "a", "b")
+		snap := d.Snapshot()
+		if err := d.Rest(); err != nil {
+			t.Fatal(err)
+		}
+		if n := d.cache.Size(); n != 0 {
+			t.Errorf("%d bytes are cached", n)
+		}
+		set(t, d, false, "c")
+		if got, want := keys(t, d, "", ""), []string{"a", "b", "c"}; !reflect.DeepEqual(got, want) {
+			t.Errorf("it holds %v, want %v", got, want)
+		}
+		if got, want := keys(t, snap, "", ""), []string{"a", "b"}; !reflect.DeepEqual(got, want) {
+			t.Errorf("the snapshot holds %v, want %v", got, want)
+		}
+		if err := errors.Join(snap.Close(), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -187,6 +187,20 @@ func (s *Store) Flush() error {
 	return nil
 }
 
+// Rest is Flush, and gives back the memory of what was cached: nothing is to be done for a
+// while.
+func (s *Store) Rest() error {
+	db, release, err := s.acquireOpen()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := db.Rest(); err != nil {
+		return fmt.Errorf("flush metadata store: %w", err)
+	}
+	return nil
+}
+
 // Checkpoint flushes and writes a consistent, durable copy of the store to dir, by
 // hard links where it can. dir must not exist, its parent must. Batches committed
 // while it runs may or may not be in the copy.
