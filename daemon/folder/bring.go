@@ -66,8 +66,9 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 			b.Discard()
 		}
 	}()
-	near := vfs.NearOf(f)
+	near, from := vfs.NearOf(f), vfs.NearOf(f) // from: where things are moved from
 	defer near.Close()
+	defer from.Close()
 	for _, p := range paths {
 		c, err := e.decide(s, f, p, e.seenHere(f, near, p))
 		if err != nil {
@@ -112,7 +113,7 @@ func (e *Engine) plan(s *snap, f vfs.FS, paths []id.Path) (items []materialize.I
 					break
 				}
 			}
-			it, err := e.item(s, f, p, c)
+			it, err := e.item(s, from, p, c)
 			if err != nil {
 				return nil, err
 			}
@@ -214,7 +215,7 @@ func (e *Engine) adopt(b *local.Batch, p id.Path, c choice) {
 }
 
 // item puts a decision into the executor's words. mu is held.
-func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item, error) {
+func (e *Engine) item(s *snap, f lstater, p id.Path, c choice) (materialize.Item, error) {
 	it := materialize.Item{
 		Path: p, Want: c.head.Entry, Version: s.head.Base(), Expect: c.disk.Stat,
 		Was: c.row.Entry, WasVersion: c.row.Base,
@@ -253,7 +254,7 @@ func (e *Engine) item(s *snap, f vfs.FS, p id.Path, c choice) (materialize.Item,
 // what the user changed in it would be carried along, and missing at its old path,
 // where its record is, it would look like deleted there; so too what is to be let go.
 // The answer is remembered, for what is below. mu is held.
-func (s *snap) untouched(f vfs.FS, dir id.Path) (bool, error) {
+func (s *snap) untouched(f lstater, dir id.Path) (bool, error) {
 	e := s.e
 	for d := dir; d != ""; d = d.Dir() {
 		if s.whole[d] {

@@ -17,7 +17,12 @@ type snap struct {
 	view *meta.View
 	// paths reads versions; nil before the first.
 	paths *meta.Paths
-	head  meta.Commit
+	// versions are those that were read, pagePaths of them at most: a pass asks for each
+	// several times.
+	versions map[id.Path]meta.Version
+	// commit is the last that forgotten read.
+	commit meta.Commit
+	head   meta.Commit
 	// index is that of the newest log entry that the view shows.
 	index uint64
 	held  map[meta.Base]bool
@@ -38,7 +43,14 @@ func (e *Engine) snap() (*snap, error) {
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
-	return &snap{e: e, view: v, head: head, index: index, held: make(map[meta.Base]bool), whole: make(map[id.Path]bool)}, nil
+	return &snap{e: e, view: v, head: head, index: index, held: make(map[meta.Base]bool), versions: make(map[id.Path]meta.Version), whole: make(map[id.Path]bool)}, nil
+}
+
+// remember keeps the newest version of a path for anyVersion.
+func (s *snap) remember(v meta.Version) {
+	if len(s.versions) < pagePaths {
+		s.versions[v.Path] = v
+	}
 }
 
 // Close ends the view.

@@ -152,6 +152,9 @@ func (e *Engine) changedSince(s *snap, seen id.Revision, end ended, set map[id.P
 				return err
 			}
 			set[v.Path] = struct{}{}
+			if rev == s.head.Revision {
+				s.remember(v)
+			}
 			e.trace.MarkAt(v.Path, trace.Arrived, now)
 			return nil
 		})

@@ -42,10 +42,18 @@ func (s *snap) forgotten(v meta.Version) (bool, error) {
 		if v.Entry.Kind != meta.Absent || v.Revision == 0 {
 			return false, nil
 		}
-		c, ok, err := s.view.Commit(s.e.o.ID, v.Revision)
-		if err != nil || !ok || c.Origin != meta.OriginRollback {
-			return ok && c.Origin == meta.OriginForget, err
+		c, ok := s.commit, s.commit.Revision == v.Revision
+		if !ok {
+			var err error
+			if c, ok, err = s.view.Commit(s.e.o.ID, v.Revision); err != nil || !ok {
+				return false, err
+			}
+			s.commit = c
 		}
+		if c.Origin != meta.OriginRollback {
+			return c.Origin == meta.OriginForget, nil
+		}
+		var err error
 		if v, ok, err = s.view.At(s.e.o.ID, v.Path, c.Target); err != nil || !ok {
 			return false, err
 		}
@@ -84,16 +92,21 @@ const letGoPaths = 1000
 func (e *Engine) letGo(ctx context.Context, s *snap, paths []id.Path) (others []id.Path, err error) {
 	var gone []id.Path
 	for _, p := range paths {
+		v, err := s.version(p)
+		if err != nil {
+			return nil, err
+		}
+		if v.Entry.Kind != meta.Absent {
+			others = append(others, p)
+			continue
+		}
 		row, had, err := e.o.Local.Get(e.o.ID, p)
 		if err != nil {
 			return nil, err
 		}
 		is := false
 		if had && !e.isUnderWay(row.Base.Own) { // a lost version keeps its sequence for good
-			v, err := s.version(p)
-			if err == nil {
-				is, err = s.letsGo(p, v, row)
-			}
+			is, err = s.letsGo(p, v, row)
 			if err != nil {
 				return nil, err
 			}

@@ -31,6 +31,9 @@ func (s *snap) version(p id.Path) (meta.Version, error) {
 
 // anyVersion is version, whether this node keeps it or not.
 func (s *snap) anyVersion(p id.Path) (meta.Version, error) {
+	if v, ok := s.versions[p]; ok {
+		return v, nil
+	}
 	if s.paths == nil {
 		x, err := s.view.Paths(s.e.o.ID)
 		if err != nil {
@@ -40,6 +43,9 @@ func (s *snap) anyVersion(p id.Path) (meta.Version, error) {
 	}
 	v, _, err := s.paths.At(p, s.head.Revision)
 	v.Path = p
+	if err == nil {
+		s.remember(v)
+	}
 	return v, err
 }
 

@@ -159,6 +159,8 @@ type Node struct {
 	moved    chan struct{}
 	refuse   bool
 	inflight sync.WaitGroup
+	asking   map[id.Node]bool // who has not answered tell yet; guarded by mu
+	told     sync.WaitGroup   // requests of tell
 }
 
 // Open starts raft from what is in o.Dir. It refuses with ErrStateBehind or
@@ -186,6 +188,7 @@ func newNode(o Options) (*Node, error) {
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 		moved:   make(chan struct{}),
+		asking:  make(map[id.Node]bool),
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -336,6 +339,7 @@ func (n *Node) close() error {
 		n.stopOnce.Do(func() { close(n.stop) })
 		n.drain()
 		err := n.raft.Shutdown().Error() // closes the transport
+		n.told.Wait()
 		n.closeErr = errors.Join(err, n.disk.Close())
 		close(n.stopped)
 	})

@@ -231,6 +231,7 @@ func TestNudge(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			l := c.leader()
 			time.Sleep(5 * time.Second)
+			before := l.node.Status().LastIndex
 			begin := time.Now()
 			if _, err := l.node.Propose(context.Background(), a.env(a.last+1), textBody("x", 1)); err != nil {
 				t.Fatal(err)
@@ -249,6 +250,9 @@ func TestNudge(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			index := l.node.Status().LastIndex
+			if index != before+1 {
+				t.Errorf("a change made %d log entries, want 1", index-before)
+			}
 			time.Sleep(time.Minute)
 			if again := l.node.Status().LastIndex; again != index {
 				t.Errorf("an idle cluster appended %d entries", again-index)

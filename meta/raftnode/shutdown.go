@@ -145,11 +145,16 @@ func (n *Node) callUp(heir id.Node) error {
 }
 
 func (n *Node) timeoutNow() *raft.TimeoutNowRequest {
-	return &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+	return &raft.TimeoutNowRequest{RPCHeader: n.header()}
+}
+
+// header is that of the node's own requests.
+func (n *Node) header() raft.RPCHeader {
+	return raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax,
 		ID:              []byte(serverID(n.self)),
 		Addr:            n.trans.EncodePeer(serverID(n.self), serverAddress(n.self)),
-	}}
+	}
 }
 
 // TransferLeadership hands the leadership to node. Leader only.

@@ -76,6 +76,7 @@ type entry struct {
 	phase  phase
 	active bool // keeps the batch open: counted in Machine.active
 	again  bool // touched while it was looked at
+	found  bool // by a scan, and no event came since
 	held   bool // the last look found it open for writing, and no event came since
 	// heldAt is when a look last found it open for writing.
 	heldAt time.Time
@@ -93,22 +94,32 @@ func New(c Config) *Machine {
 }
 
 // Found says that a scan found p changed. It tells nothing new of a path that is
-// dirty already: above all, not that somebody wrote to it now.
+// dirty already: above all, not that somebody wrote to it now. So what was found does
+// not wait for the end of a burst either: the scan holds the batch open.
 func (m *Machine) Found(p id.Path, now time.Time) {
-	if m.entries[p] == nil {
-		m.Touch(p, now)
+	if m.entries[p] != nil {
+		return
 	}
+	e := m.fresh(p, now)
+	e.found, e.event = true, now
+	m.wait(e, now)
 }
 
 // Touch says that something happened to p.
 func (m *Machine) Touch(p id.Path, now time.Time) {
 	e := m.entries[p]
 	if e == nil {
-		m.last++
-		e = &entry{Settled: Settled{Path: p, Number: m.last, First: now}}
-		m.add(e, now)
+		e = m.fresh(p, now)
 	}
 	m.touch(e, now)
+}
+
+// fresh adds a path that was clean.
+func (m *Machine) fresh(p id.Path, now time.Time) *entry {
+	m.last++
+	e := &entry{Settled: Settled{Path: p, Number: m.last, First: now}}
+	m.add(e, now)
+	return e
 }
 
 // Requeue makes a path that came out of Close dirty again, with its age.
@@ -150,7 +161,7 @@ func (m *Machine) add(e *entry, now time.Time) {
 }
 
 func (m *Machine) touch(e *entry, now time.Time) {
-	e.event = now
+	e.event, e.found = now, false
 	m.setHeld(e, false)
 	switch e.phase {
 	case looking:
@@ -165,7 +176,7 @@ func (m *Machine) touch(e *entry, now time.Time) {
 // wait queues e for its quiet time.
 func (m *Machine) wait(e *entry, now time.Time) {
 	e.phase = waiting
-	quiet := m.quiet(now)
+	quiet := m.quietOf(e, now)
 	if e.tries > 0 {
 		quiet = max(quiet, min(quiet<<e.tries, maxRetry))
 	}
@@ -199,6 +210,14 @@ func (m *Machine) quiet(now time.Time) time.Duration {
 	return min(m.c.Quiet+time.Duration(over*float64(burstStep)), m.c.MaxQuiet)
 }
 
+// quietOf is the quiet time of e now.
+func (m *Machine) quietOf(e *entry, now time.Time) time.Duration {
+	if e.found {
+		return m.c.Quiet
+	}
+	return m.quiet(now)
+}
+
 func (m *Machine) setActive(e *entry, on bool) {
 	if on != e.active {
 		e.active = on
@@ -230,7 +249,7 @@ func (m *Machine) Due(now time.Time, limit int) []id.Path {
 		// The quiet time may have grown since the entry was queued. A held or blind
 		// entry is polled at its own pace.
 		if !e.seen && e.tries == 0 && e.First.Add(m.c.MaxWait).After(now) {
-			if due := e.event.Add(m.quiet(now)); due.After(now) {
+			if due := e.event.Add(m.quietOf(e, now)); due.After(now) {
 				m.at(e, due)
 				continue
 			}
