@@ -160,7 +160,7 @@ type Node struct {
 	refuse   bool
 	inflight sync.WaitGroup
 	asking   map[id.Node]bool // who has not answered tell yet; guarded by mu
-	told     sync.WaitGroup   // requests of tell
+	told     sync.WaitGroup   // requests of tell; its Add must not race with Wait either
 }
 
 // Open starts raft from what is in o.Dir. It refuses with ErrStateBehind or

@@ -96,7 +96,8 @@ func (n *Node) tell() {
 	}
 	var once sync.Once
 	for _, p := range peers {
-		n.told.Go(func() {
+		go func() {
+			defer n.told.Done()
 			var resp raft.AppendEntriesResponse
 			err := n.trans.AppendEntries(serverID(p), serverAddress(p), req, &resp)
 			n.mu.Lock()
@@ -105,12 +106,12 @@ func (n *Node) tell() {
 			if err != nil || !resp.Success {
 				once.Do(n.appendEmpty)
 			}
-		})
+		}()
 	}
 }
 
-// telling returns the request, and whom to send it; none where somebody is offline or
-// has not answered the last one yet.
+// telling returns the request, and whom to send it, each counted in told; none where
+// somebody is offline or has not answered the last one yet.
 //
 // Invariant: it is of a term in which this node was elected, and of an entry of that term
 // which this node has applied. The entry is read first: whoever has one of a term is in
@@ -132,6 +133,9 @@ func (n *Node) telling() (*raft.AppendEntriesRequest, []id.Node) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.refuse { // it ends, and waits for those that are counted
+		return nil, nil
+	}
 	for _, p := range peers {
 		if n.asking[p] {
 			return nil, nil
@@ -140,6 +144,7 @@ func (n *Node) telling() (*raft.AppendEntriesRequest, []id.Node) {
 	for _, p := range peers {
 		n.asking[p] = true
 	}
+	n.told.Add(len(peers))
 	h := n.header()
 	return &raft.AppendEntriesRequest{
 		RPCHeader: h, Term: entry.Term, Leader: h.Addr, PrevLogEntry: index, PrevLogTerm: entry.Term, LeaderCommitIndex: index,
