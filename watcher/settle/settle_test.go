@@ -369,3 +369,21 @@ func TestUnfinishedLeavesOutHeldFiles(t *testing.T) {
 		t.Errorf("held %v", h)
 	}
 }
+
+// TestFoundWaitsForNoBurst: what a scan found is looked at after the quiet time, however
+// much it found, but an event makes a path wait like any other.
+func TestFoundWaitsForNoBurst(t *testing.T) {
+	m := New(Config{})
+	now := time.Unix(1000, 0)
+	for i := range 500 {
+		m.Found(id.Path(fmt.Sprintf("d/f%03d", i)), now)
+	}
+	m.Touch("d/f000", now.Add(time.Millisecond))
+	now = now.Add(m.c.Quiet)
+	if n := len(m.Due(now, 1000)); n != 499 {
+		t.Errorf("%d paths to look at after %v, want all 499 without an event", n, m.c.Quiet)
+	}
+	if got := m.Due(now.Add(2*m.c.MaxQuiet), 1000); len(got) != 1 || got[0] != "d/f000" {
+		t.Errorf("after the burst %q is to be looked at, want the one with an event", got)
+	}
+}
