@@ -147,7 +147,7 @@ func (n *Node) telling() (*raft.AppendEntriesRequest, []id.Node) {
 	n.told.Add(len(peers))
 	h := n.header()
 	return &raft.AppendEntriesRequest{
-		RPCHeader: h, Term: entry.Term, Leader: h.Addr, PrevLogEntry: index, PrevLogTerm: entry.Term, LeaderCommitIndex: index,
+		RPCHeader: h, Term: entry.Term, PrevLogEntry: index, PrevLogTerm: entry.Term, LeaderCommitIndex: index,
 	}, peers
 }
 
