@@ -28,6 +28,17 @@ func (s *state) unkeep(p id.Path) {
 	}
 }
 
+// unkeepGone forgets what is kept as deleted below a directory that is gone itself.
+func (s *state) unkeepGone(dir id.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, k := range s.kept {
+		if p.Below(dir) && k.disk.Stat.Kind == vfs.Absent {
+			delete(s.kept, p)
+		}
+	}
+}
+
 func (s *state) keptAt(p id.Path) (keptHere, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -58,6 +58,9 @@ func (e *Engine) keepHere(p id.Path, d reconcile.Disk, c choice) {
 		reason = whyMade
 	}
 	e.st.keep(p, keptHere{reason, d})
+	if c.had && c.row.Stat.Kind == vfs.Dir && d.Stat.Kind != vfs.Dir {
+		e.st.unkeepGone(p) // it says so of all that was in it
+	}
 }
 
 // known takes what a receiving node would propose for a version that history holds,
