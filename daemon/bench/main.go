@@ -108,8 +108,8 @@ func mainErr() (err error) {
 			return fmt.Errorf("build lockstep: %w: %s", err, out)
 		}
 	}
-	if !canIsolate() {
-		fmt.Println("# without root: no filesystem of its own, no xfs, and no bytes on the wire")
+	if why := canIsolate(); why != nil {
+		fmt.Printf("# %v: no filesystem of its own, no xfs, and no bytes on the wire\n", why)
 		return compareAll(ctx, o, dir, false)
 	}
 	return outside(ctx, dir)

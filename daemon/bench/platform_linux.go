@@ -96,8 +96,25 @@ func loBytes() (int64, error) {
 	return 0, errors.New("/proc/self/net/dev: no lo")
 }
 
-// canIsolate: as root, runs get a network, processes and mounts of their own.
-func canIsolate() bool { return os.Geteuid() == 0 }
+// canIsolate: as root, runs get a network, processes and mounts of their own. Otherwise it
+// says why not: a container's root, too, may have no right to them, nor loop devices.
+func canIsolate() error {
+	if os.Geteuid() != 0 {
+		return errors.New("without root")
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return fmt.Errorf("without loop devices (%w)", err)
+	}
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		return fmt.Errorf("without mkfs.ext4 (%w)", err)
+	}
+	probe := isolate(nil)
+	probe.Path, probe.Args = "/bin/true", []string{"true"}
+	if err := probe.Run(); err != nil {
+		return fmt.Errorf("without namespaces (%w)", err)
+	}
+	return nil
+}
 
 // isolate runs this program again with namespaces of its own. When it ends, however it
 // ends, the system ends what it started and unmounts what it mounted.

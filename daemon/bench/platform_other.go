@@ -14,7 +14,7 @@ func changed(fs.FileInfo) time.Time { return time.Time{} }
 func descendants(int) []int         { return nil }
 func procUsage(int) (usage, error)  { return usage{}, errors.ErrUnsupported }
 func loBytes() (int64, error)       { return 0, errors.ErrUnsupported }
-func canIsolate() bool              { return false }
+func canIsolate() error             { return errors.New("without Linux") }
 func isolate([]string) *exec.Cmd    { return nil }
 func enter() error                  { return errors.ErrUnsupported }
 func trim(string) error             { return nil }
