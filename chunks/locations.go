@@ -243,13 +243,13 @@ func (s *Store) Rescue(ctx context.Context, n uint64, r io.ReaderAt) error {
 			return false
 		}
 		for _, l := range locs {
-			if l.file == n || s.retires(l.file) {
+			if l.file == n {
 				continue
 			}
 			buf := getBuf(l.Len)
 			_, err := s.readLocation(l, *buf, s.openLocation)
 			putBuf(buf)
-			if err == nil {
+			if err == nil && s.stays(row.ID, l) {
 				return true
 			}
 		}
@@ -261,11 +261,18 @@ func (s *Store) Rescue(ctx context.Context, n uint64, r io.ReaderAt) error {
 	return nil
 }
 
-// retires reports whether a file is about to go.
-func (s *Store) retires(n uint64) bool {
+// stays reports whether a place that was read is still one, in a file that is not about
+// to go. The order matters: a file whose Retire has ended meanwhile has lost its rows
+// before that.
+func (s *Store) stays(d id.Digest, l location) bool {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.retiring[n] > 0
+	retires := s.retiring[l.file] > 0
+	s.mu.RUnlock()
+	if retires {
+		return false
+	}
+	_, ok, err := s.kv.Get(locationKey(d, l.file, l.Offset))
+	return ok && err == nil
 }
 
 // PackFile packs every chunk of f that no pack holds, read from r, which holds

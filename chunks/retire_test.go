@@ -41,3 +41,37 @@ func TestRetireTogether(t *testing.T) {
 		}
 	}
 }
+
+// TestRetireSeesTheOtherGo: a file that was retired while another looked at it, having
+// relied on that one before it began, does not count as a place.
+func TestRetireSeesTheOtherGo(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t)
+	b := noise(1, 300<<10)
+	for n := uint64(1); n <= 2; n++ {
+		r.files.set(n, b)
+	}
+	f := r.ingest(b, Locate(1))
+	r.ingest(b, Locate(2))
+	if err := r.Rescue(ctx, 1, bytes.NewReader(b)); err != nil { // file 2 has it
+		t.Fatal(err)
+	}
+	var once sync.Once
+	r.files.opened = func(n uint64) {
+		if n == 1 {
+			once.Do(func() { // file 1's Retire ends now
+				if err := r.DropFile(1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	if err := r.Retire(ctx, 2, bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+	r.files.opened = nil
+	r.files.set(1, nil)
+	r.files.set(2, nil)
+	r.mustHold(f, b)
+}

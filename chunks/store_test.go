@@ -45,6 +45,8 @@ type memFiles struct {
 	mu    sync.Mutex
 	files map[uint64][]byte
 	opens int
+	// opened, if set, is called with each file that was opened.
+	opened func(n uint64)
 }
 
 type memFile struct{ *bytes.Reader }
@@ -66,9 +68,13 @@ func (m *memFiles) set(n uint64, b []byte) {
 
 func (m *memFiles) OpenLocation(n uint64) (LocationFile, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.opens++
 	b, ok := m.files[n]
+	opened := m.opened
+	m.mu.Unlock()
+	if opened != nil {
+		opened(n)
+	}
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
